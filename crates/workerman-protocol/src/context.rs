@@ -1,0 +1,107 @@
+//! What a protocol is given with each call: time, chance, a place for its own replies, and the sending half.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::{Outbox, Protocol, Random, Role};
+
+/// Access to the sending half of a connection, wherever it lives.
+///
+/// Implemented for the two usual places, [`RefCell`] and [`Mutex`]; the connection layer has its own.
+pub trait SendingHalf<S> {
+    /// Calls `with` once, with exclusive access.
+    fn with(&self, with: &mut dyn FnMut(&mut S));
+}
+
+impl<S> SendingHalf<S> for RefCell<S> {
+    fn with(&self, with: &mut dyn FnMut(&mut S)) {
+        with(&mut self.borrow_mut());
+    }
+}
+
+impl<S> SendingHalf<S> for Mutex<S> {
+    fn with(&self, with: &mut dyn FnMut(&mut S)) {
+        with(&mut self.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The surroundings of one call of a [`Protocol`].
+pub struct Context<'a, P: Protocol> {
+    now: Instant,
+    unix_seconds: u64,
+    role: Role,
+    random: &'a mut Random,
+    reply: &'a mut Outbox,
+    sending: &'a dyn SendingHalf<P::Sending>,
+    waker: &'a Waker,
+}
+
+impl<'a, P: Protocol> Context<'a, P> {
+    /// The context of a call; made by whoever drives the protocol.
+    pub fn new(
+        now: Instant,
+        unix_seconds: u64,
+        role: Role,
+        random: &'a mut Random,
+        reply: &'a mut Outbox,
+        sending: &'a dyn SendingHalf<P::Sending>,
+        waker: &'a Waker,
+    ) -> Self {
+        Self { now, unix_seconds, role, random, reply, sending, waker }
+    }
+
+    /// The time of this turn of the loop, monotonic.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The wall clock, in whole seconds since 1970.
+    pub fn unix_seconds(&self) -> u64 {
+        self.unix_seconds
+    }
+
+    /// Which side of the connection this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// A random source, seeded by the system or by a simulation.
+    pub fn random(&mut self) -> &mut Random {
+        self.random
+    }
+
+    /// Where to put what the protocol itself owes the peer (a pong, a refusal, a 100-continue).
+    ///
+    /// It is sent in order with what the application sends, and counts towards the same marks.
+    pub fn reply(&mut self) -> &mut Outbox {
+        self.reply
+    }
+
+    /// Reads or changes the state of the sending half, under the connection's lock; don't send inside.
+    pub fn sending<R>(&mut self, with: impl FnOnce(&mut P::Sending) -> R) -> R {
+        let mut with = Some(with);
+        let mut result = None;
+        self.sending.with(&mut |sending| {
+            if let Some(with) = with.take() {
+                result = Some(with(sending));
+            }
+        });
+        // `SendingHalf::with` calls its argument: that is its whole contract.
+        result.expect("the sending half calls back")
+    }
+
+    /// Wakes the connection from anywhere, so that [`Protocol::decode`] is tried again: for a protocol that answered
+    /// [`Decoded::Blocked`](crate::Decoded::Blocked) because a reader had no room.
+    pub fn waker(&self) -> &Waker {
+        self.waker
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Context<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("now", &self.now).field("role", &self.role).finish_non_exhaustive()
+    }
+}

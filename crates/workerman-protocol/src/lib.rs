@@ -1,0 +1,66 @@
+//! The protocol contract of workerman, and its sans-I/O codecs.
+//!
+//! A [`Protocol`] turns bytes into messages and messages into bytes, and does nothing else: no socket, no clock, no
+//! thread, no runtime. One value serves one connection. A custom protocol writes [`decode`](Protocol::decode) and
+//! [`encode`](Protocol::encode); everything else has a default.
+//!
+//! Decoding and sending are two halves. The decoding half is the protocol value itself; it belongs to the event loop
+//! and is never locked. The sending half is [`Protocol::Sending`], shared by everybody who holds a handle of the
+//! connection; a protocol whose encoder needs no state uses `()`, and its sends inside callbacks take no lock at all.
+//! What one half must know of the other goes through [`Context::sending`], visibly.
+//!
+//! # What this crate must never do
+//! Input and output, reading a clock, spawning, depending on tokio. Time, random numbers and the peer's bytes come in
+//! as arguments; what must go out is put into an [`Outbox`].
+//!
+//! # Examples
+//! A protocol of one-byte-length messages:
+//! ```
+//! use bytes::{Bytes, BytesMut};
+//! use workerman_protocol::{Context, Decoded, Event, Outbox, Protocol, take};
+//!
+//! #[derive(Default)]
+//! struct Short;
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! #[error("a message of {0} bytes does not fit 255")]
+//! struct TooLong(usize);
+//!
+//! impl Protocol for Short {
+//!     type Incoming = Bytes;
+//!     type Outgoing = Bytes;
+//!     type Event = Event;
+//!     type Error = TooLong;
+//!     type Sending = ();
+//!
+//!     fn decode(&mut self, input: &mut BytesMut, _: &mut Context<'_, Self>) -> Result<Decoded<Self>, TooLong> {
+//!         let Some(&length) = input.first() else { return Ok(Decoded::Need(1)) };
+//!         let length = usize::from(length);
+//!         if input.len() <= length {
+//!             return Ok(Decoded::Need(1 + length - input.len()));
+//!         }
+//!         let _ = input.split_to(1);
+//!         Ok(Decoded::Message(take(input, length)))
+//!     }
+//!
+//!     fn encode(_: &mut (), message: Bytes, out: &mut Outbox) -> Result<(), TooLong> {
+//!         let length = u8::try_from(message.len()).map_err(|_| TooLong(message.len()))?;
+//!         out.put_slice(&[length]);
+//!         out.put_bytes(message);
+//!         Ok(())
+//!     }
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod context;
+mod outbox;
+mod protocol;
+mod random;
+mod take;
+
+pub use context::{Context, SendingHalf};
+pub use outbox::{Outbox, SHARE_FROM};
+pub use protocol::{DEFAULT_MAX_MESSAGE, Deadline, Decoded, Eof, Event, Goodbye, Protocol, Role};
+pub use random::Random;
+pub use take::{COPY_UP_TO, take};

@@ -1,0 +1,251 @@
+//! The contract: what a protocol is asked, and what it answers.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{Context, Outbox};
+
+/// Most bytes that one undecoded message may take on the wire, unless a protocol says otherwise: 10 MiB.
+#[doc(alias = "maxPackageSize")]
+pub const DEFAULT_MAX_MESSAGE: usize = 10 * 1024 * 1024;
+
+/// The event type of a protocol that has no events; it has no values.
+pub type Event = Infallible;
+
+/// Bytes to messages and back, for one connection.
+///
+/// The order of calls: [`open`](Self::open) once; then [`decode`](Self::decode) as bytes arrive; [`tick`](Self::tick)
+/// and [`timeout`](Self::timeout) as time passes; [`eof`](Self::eof) at the end of the peer's stream;
+/// [`close`](Self::close) or [`goodbye`](Self::goodbye) when this side wants to end; [`into_parts`](Self::into_parts)
+/// instead of these when another protocol takes over the connection. [`encode`](Self::encode) may be called at any
+/// time in between, on the sending half.
+///
+/// See the [crate docs](crate) for a whole example.
+pub trait Protocol: Sized + Send + 'static {
+    /// What [`decode`](Self::decode) makes of the peer's bytes.
+    type Incoming: 'static;
+    /// What can be sent.
+    type Outgoing: Send + 'static;
+    /// What the peer says besides messages (a ping, a request head, a handshake): it has its own callback.
+    ///
+    /// [`Event`] where there is none.
+    type Event: 'static;
+    /// Why bytes cannot be decoded or a message cannot be encoded.
+    type Error: Error + Send + Sync + 'static;
+    /// The state of the sending half; `()` where the encoder needs none.
+    ///
+    /// A type of size zero makes sends inside callbacks free of locks. Otherwise it lives under the connection's lock.
+    type Sending: Default + Send + 'static;
+
+    /// Decodes the next message from the front of `input`.
+    ///
+    /// Called again and again until it needs more bytes. It takes the bytes of what it returns from `input`
+    /// ([`take`](crate::take) is the way to do it) and may take bytes without returning anything. It remembers how
+    /// far it scanned, checks a length against its limit before it waits for more, and never reserves memory for
+    /// bytes that have only been announced.
+    ///
+    /// While a handler of an earlier message is suspended, decoding goes on until it yields the next message or
+    /// event, which then waits; so a protocol can stream a body to that handler.
+    ///
+    /// # Errors
+    /// What the peer sent is not this protocol. The connection ends: what was put into [`Context::reply`] before is
+    /// still sent, in order, and the peer has time to read it.
+    fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<Decoded<Self>, Self::Error>;
+
+    /// Appends the bytes of `message` to `out`.
+    ///
+    /// # Errors
+    /// The message has no encoding (too long for its length field, forbidden in this state). What was appended is
+    /// taken back, and the sender gets the error.
+    fn encode(
+        sending: &mut Self::Sending,
+        message: Self::Outgoing,
+        out: &mut Outbox,
+    ) -> Result<(), Self::Error>;
+
+    /// Encodes a message once for many connections, or `None` if these bytes would differ between connections.
+    ///
+    /// A protocol with a stateless sending half (size zero) need not implement it: it is encoded once anyway.
+    fn encode_shared(message: &Self::Outgoing) -> Option<Bytes> {
+        let _ = message;
+        None
+    }
+
+    /// Appends what [`encode_shared`](Self::encode_shared) made; a protocol whose state can forbid it says so here.
+    ///
+    /// # Errors
+    /// The connection is in a state in which the message may not be sent.
+    fn append_shared(
+        sending: &mut Self::Sending,
+        shared: &Bytes,
+        out: &mut Outbox,
+    ) -> Result<(), Self::Error> {
+        let _ = sending;
+        out.put_bytes(shared.clone());
+        Ok(())
+    }
+
+    /// Begins: the connection is up (a layer below has finished its handshake). May speak first.
+    ///
+    /// [`Context::role`] tells which side this is.
+    ///
+    /// # Errors
+    /// The connection ends, as for [`decode`](Self::decode).
+    fn open(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Self::Error> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The peer has ended its stream; `input` holds what is left of it.
+    ///
+    /// Called again after [`Eof::Message`]. The default calls the rest of a message a truncation.
+    ///
+    /// # Errors
+    /// The connection ends, as for [`decode`](Self::decode).
+    fn eof(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Eof<Self>, Self::Error> {
+        let _ = cx;
+        Ok(if input.is_empty() { Eof::Clean } else { Eof::Truncated })
+    }
+
+    /// This side drains (a server stops or is replaced): what to say to the peer, and when to end.
+    fn goodbye(&mut self, cx: &mut Context<'_, Self>) -> Goodbye {
+        let _ = cx;
+        Goodbye::Now
+    }
+
+    /// This side closes with a code and a reason, as far as the protocol has them: what to say, and when to end.
+    fn close(&mut self, code: Option<u16>, reason: &str, cx: &mut Context<'_, Self>) -> Goodbye {
+        let _ = (code, reason, cx);
+        Goodbye::Now
+    }
+
+    /// Does what is due by time (a heartbeat) and tells when it wants to be called next; `None` for never.
+    ///
+    /// Called once after [`open`](Self::open), then at the instant it asked for (rounded up by some milliseconds).
+    ///
+    /// # Errors
+    /// The connection ends, as for [`decode`](Self::decode).
+    fn tick(&mut self, cx: &mut Context<'_, Self>) -> Result<Option<Instant>, Self::Error> {
+        let _ = cx;
+        Ok(None)
+    }
+
+    /// Which deadline runs now; the durations are settings of the connection.
+    ///
+    /// Asked after each batch of input. A kind that differs from the one before starts anew; so does
+    /// [`Deadline::Idle`] and [`Deadline::Body`] with each arrival of bytes, but not [`Deadline::Handshake`] and
+    /// [`Deadline::Head`], which a slow peer must not be able to stretch.
+    fn deadline(&self) -> Deadline {
+        Deadline::Idle
+    }
+
+    /// A deadline has passed; the connection ends after what is put into [`Context::reply`] here.
+    fn timeout(&mut self, which: Deadline, cx: &mut Context<'_, Self>) {
+        let _ = (which, cx);
+    }
+
+    /// Gives up the connection to another protocol: returns the bytes that are not decoded yet, oldest first.
+    ///
+    /// `unread` is what the connection holds; a protocol that keeps bytes of its own puts them in front.
+    fn into_parts(self, unread: BytesMut) -> BytesMut {
+        unread
+    }
+
+    /// Most bytes that one undecoded message may take on the wire; default 10 MiB ([`DEFAULT_MAX_MESSAGE`]).
+    ///
+    /// The connection enforces it for every protocol: an answer [`Decoded::Need`] that would go beyond ends the
+    /// connection before anything is read or reserved. A protocol that checks its own limit can say more precisely
+    /// what was too long.
+    fn max_message(&self) -> usize {
+        DEFAULT_MAX_MESSAGE
+    }
+}
+
+/// What [`Protocol::decode`] found.
+pub enum Decoded<P: Protocol> {
+    /// A message, for `on_message`.
+    Message(P::Incoming),
+    /// Something else the peer said, for `on_event`.
+    Event(P::Event),
+    /// Not enough bytes: at least this many more are needed (1 where the number is unknown; 0 counts as 1).
+    Need(usize),
+    /// Nothing can be decoded until the application has answered or made room ([`Context::waker`]).
+    ///
+    /// Decoding is tried again after each send on the connection, each wake-up, and when more bytes arrive; reading
+    /// stops once the input that waits exceeds a limit.
+    Blocked,
+}
+
+impl<P: Protocol> fmt::Debug for Decoded<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(_) => f.write_str("Message(..)"),
+            Self::Event(_) => f.write_str("Event(..)"),
+            Self::Need(n) => write!(f, "Need({n})"),
+            Self::Blocked => f.write_str("Blocked"),
+        }
+    }
+}
+
+/// What the end of the peer's stream means.
+pub enum Eof<P: Protocol> {
+    /// A last message, ended by the end of the stream; `eof` is called again after it.
+    Message(P::Incoming),
+    /// The stream ended between messages.
+    Clean,
+    /// The stream ended within a message.
+    Truncated,
+}
+
+impl<P: Protocol> fmt::Debug for Eof<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Message(_) => "Message(..)",
+            Self::Clean => "Clean",
+            Self::Truncated => "Truncated",
+        })
+    }
+}
+
+/// When a connection ends after this side has said goodbye.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goodbye {
+    /// As soon as what is queued has been sent.
+    Now,
+    /// After the message in progress (its rest is received, its handler runs, its answer is sent).
+    AfterMessage,
+    /// When the peer ends, or the deadline of the drain comes.
+    WhenPeerCloses,
+}
+
+/// The deadline that runs; how long each lasts is a setting of the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Deadline {
+    /// The protocol's handshake must be complete.
+    Handshake,
+    /// The head of a message has begun and must be complete.
+    Head,
+    /// The body of a message must make progress.
+    Body,
+    /// Nothing is in progress; the next bytes are awaited.
+    Idle,
+    /// No deadline runs (the application works on an answer).
+    None,
+}
+
+/// Which side of a connection a protocol is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The side that accepted.
+    Server,
+    /// The side that connected.
+    Client,
+}
