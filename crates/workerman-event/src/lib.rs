@@ -19,9 +19,14 @@
 mod address;
 mod alarm;
 mod backend;
+mod chunk;
 mod deadlines;
 mod kind;
+mod limits;
+mod resolver;
 mod runtime;
+mod signals;
+mod socket;
 mod timers;
 
 pub use address::Address;
@@ -29,5 +34,7 @@ pub use alarm::Alarm;
 pub use backend::{Backend, DatagramId, ListenerId, ResolveId, Signal, Sink, Token};
 pub use deadlines::Deadlines;
 pub use kind::{BACKEND_VARIABLE, BackendKind, Error};
+pub use limits::{OpenFiles, raise_open_files};
 pub use runtime::{JoinHandle, block_on, spawn};
+pub use socket::{DEFAULT_BACKLOG, Datagram, DatagramOptions, KeepAlive, ListenOptions, Listener, Stream};
 pub use timers::{Removed, TimerId, Timers};
