@@ -28,6 +28,7 @@ mod runtime;
 mod signals;
 mod socket;
 mod timers;
+pub mod tokio_backend;
 
 pub use address::Address;
 pub use alarm::Alarm;
