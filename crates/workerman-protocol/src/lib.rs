@@ -16,7 +16,7 @@
 //! # Examples
 //! A protocol of one-byte-length messages:
 //! ```
-//! use bytes::{Bytes, BytesMut};
+//! use bytes::{Buf, Bytes, BytesMut};
 //! use workerman_protocol::{Context, Decoded, Event, Outbox, Protocol, take};
 //!
 //! #[derive(Default)]
@@ -39,7 +39,7 @@
 //!         if input.len() <= length {
 //!             return Ok(Decoded::Need(1 + length - input.len()));
 //!         }
-//!         let _ = input.split_to(1);
+//!         input.advance(1);
 //!         Ok(Decoded::Message(take(input, length)))
 //!     }
 //!
@@ -54,13 +54,35 @@
 #![forbid(unsafe_code)]
 
 mod context;
+#[cfg(any(feature = "text", feature = "frame"))]
+mod error;
+#[cfg(feature = "frame")]
+mod frame;
+#[cfg(feature = "text")]
+mod line;
 mod outbox;
 mod protocol;
 mod random;
+#[cfg(feature = "raw")]
+mod raw;
 mod take;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "text")]
+mod text;
 
 pub use context::{Context, SendingHalf};
+#[cfg(any(feature = "text", feature = "frame"))]
+pub use error::CodecError;
+#[cfg(feature = "frame")]
+pub use frame::Frame;
+#[cfg(feature = "text")]
+pub use line::Line;
 pub use outbox::{Outbox, SHARE_FROM};
 pub use protocol::{DEFAULT_MAX_MESSAGE, Deadline, Decoded, Eof, Event, Goodbye, Protocol, Role};
 pub use random::Random;
+#[cfg(feature = "raw")]
+pub use raw::Raw;
 pub use take::{COPY_UP_TO, take};
+#[cfg(feature = "text")]
+pub use text::Text;

@@ -103,6 +103,8 @@ impl Outbox {
     }
 
     /// Takes back what was appended last, down to `len` bytes; does nothing if there are not more.
+    ///
+    /// It does not take back a [`finish`](Self::finish).
     pub fn truncate(&mut self, len: usize) {
         if len >= self.in_pieces {
             self.tail.truncate(len - self.in_pieces);
@@ -146,18 +148,20 @@ impl Outbox {
         }
     }
 
-    /// Forgets everything; keeps up to `capacity` bytes of buffer.
+    /// Forgets everything; keeps up to `capacity` bytes of buffer for reuse, and as much again for the list of pieces.
     pub fn clear(&mut self, capacity: usize) {
         self.finish = false;
         self.in_pieces = 0;
         self.pieces.clear();
-        if self.pieces.capacity() > 64 {
+        if self.pieces.capacity() > capacity / size_of::<Bytes>() {
             self.pieces = VecDeque::new();
         }
-        if self.tail.capacity() > capacity {
+        self.tail.clear();
+        // The capacity of a `BytesMut` is what lies behind its start; what has been sent or split off in front of it
+        // counts only if it is reclaimed, but stays allocated all the same.
+        let too_large = capacity.checked_add(1).is_some_and(|more| self.tail.try_reclaim(more));
+        if too_large || capacity == 0 {
             self.tail = BytesMut::new();
-        } else {
-            self.tail.clear();
         }
     }
 
@@ -225,5 +229,148 @@ impl Buf for Outbox {
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox").field("len", &self.len()).field("finish", &self.finish).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two sealed parts, two shared pieces, a tail: `head|SHARED|mid|SHARED|tail`.
+    fn mixed() -> (Outbox, Vec<u8>) {
+        let mut out = Outbox::new();
+        out.put_slice(b"head");
+        out.put_bytes(vec![b'A'; SHARE_FROM + 1].into());
+        out.put_slice(b"mid");
+        out.put_shared(Bytes::from_static(b"B"));
+        out.put_bytes(Bytes::from_static(b"tail"));
+        let whole = [b"head".as_slice(), &[b'A'; SHARE_FROM + 1], b"midBtail"].concat();
+        (out, whole)
+    }
+
+    fn slices(out: &Outbox) -> Vec<Vec<u8>> {
+        let mut slots = [IoSlice::new(&[]); 16];
+        let used = out.chunks_vectored(&mut slots);
+        slots[..used].iter().map(|slice| slice.to_vec()).collect()
+    }
+
+    #[test]
+    fn small_pieces_are_copied_together_and_large_ones_shared() {
+        let large = Bytes::from(vec![b'x'; SHARE_FROM + 1]);
+        let mut out = Outbox::new();
+        out.put_bytes(Bytes::from_static(b"a"));
+        out.put_bytes(vec![b'b'; SHARE_FROM].into());
+        out.put_bytes(large.clone());
+        let chunks = slices(&out);
+        assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [SHARE_FROM + 1, SHARE_FROM + 1]);
+        out.advance(SHARE_FROM + 1);
+        assert_eq!(out.chunk().as_ptr(), large.as_ptr(), "kept by reference");
+    }
+
+    #[test]
+    fn an_empty_piece_leaves_no_empty_chunk() {
+        let mut out = Outbox::new();
+        out.put_shared(Bytes::new());
+        out.put_bytes(Bytes::new());
+        assert!(out.is_empty() && slices(&out).is_empty() && out.chunk().is_empty());
+    }
+
+    #[test]
+    fn truncates_at_every_length() {
+        let whole = mixed().1;
+        for len in (0..=whole.len() + 1).rev().filter(|len| *len < 12 || *len > SHARE_FROM) {
+            let (mut out, _) = mixed();
+            out.truncate(len);
+            let kept = &whole[..len.min(whole.len())];
+            assert_eq!(out.len(), kept.len());
+            assert!(slices(&out).iter().all(|chunk| !chunk.is_empty()));
+            out.put_slice(b"+");
+            assert_eq!(out.into_bytes(), [kept, b"+"].concat());
+        }
+    }
+
+    #[test]
+    fn advances_over_every_boundary() {
+        let whole = mixed().1;
+        for n in (0..=whole.len()).filter(|n| *n < 12 || *n > SHARE_FROM) {
+            let (mut out, _) = mixed();
+            out.advance(n);
+            assert_eq!(out.remaining(), whole.len() - n);
+            assert!(whole[n..].starts_with(out.chunk()));
+            assert_eq!(out.into_bytes(), whole[n..]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot advance 2 bytes, only 1 wait")]
+    fn advancing_beyond_the_end_panics() {
+        let mut out = Outbox::new();
+        out.put_slice(b"a");
+        out.advance(2);
+    }
+
+    #[test]
+    fn appends_in_order_and_leaves_the_other_empty() {
+        for (before, extra) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, SHARE_FROM + 1), (SHARE_FROM + 1, 1)] {
+            let (mut out, mut expected) = (Outbox::new(), vec![b'1'; before]);
+            out.put_bytes(expected.clone().into());
+            let (mut other, whole) = mixed();
+            other.put_slice(&vec![b'2'; extra]);
+            other.finish();
+            expected.extend([whole, vec![b'2'; extra]].concat());
+            out.append(&mut other);
+            assert!(other.is_empty() && !other.is_finished() && slices(&other).is_empty());
+            assert!(out.is_finished());
+            other.put_slice(b"reused");
+            assert_eq!(other.into_bytes(), "reused");
+            assert_eq!(out.len(), expected.len());
+            assert_eq!(out.into_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn clearing_keeps_a_small_buffer_and_frees_a_large_one() {
+        let mut out = Outbox::new();
+        out.put_slice(&[0; 100]);
+        let buffer = out.chunk().as_ptr();
+        out.advance(100);
+        out.clear(4096);
+        out.put_slice(&[0; 100]);
+        assert_eq!(out.chunk().as_ptr(), buffer, "the same buffer again");
+
+        // Sent to the last byte, its capacity is 0, and 64 KiB are still allocated.
+        out.put_slice(&[0; 64 * 1024]);
+        out.advance(out.len());
+        out.clear(4096);
+        assert!(!out.buffer().try_reclaim(4097), "the large buffer is gone");
+
+        let (mut out, _) = mixed();
+        out.finish();
+        out.clear(0);
+        assert!(out.is_empty() && !out.is_finished());
+        assert_eq!((out.pieces.capacity(), out.tail.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn one_piece_becomes_bytes_without_a_copy() {
+        let shared = Bytes::from(vec![1; 10]);
+        let mut out = Outbox::new();
+        out.put_shared(shared.clone());
+        assert_eq!(out.into_bytes().as_ptr(), shared.as_ptr());
+
+        let mut out = Outbox::new();
+        out.put_slice(b"copied");
+        let buffer = out.chunk().as_ptr();
+        assert_eq!(out.into_bytes().as_ptr(), buffer);
+        assert_eq!(Outbox::new().into_bytes(), "");
+    }
+
+    #[test]
+    fn fewer_slots_than_pieces_are_filled_from_the_front() {
+        let (out, _) = mixed();
+        let mut slots = [IoSlice::new(&[]); 2];
+        assert_eq!(out.chunks_vectored(&mut slots), 2);
+        assert_eq!(&*slots[0], b"head");
+        assert_eq!(out.chunks_vectored(&mut []), 0);
     }
 }

@@ -37,3 +37,27 @@ impl fmt::Debug for Random {
         f.write_str("Random")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_yields_the_same_numbers() {
+        let draw = |seed| {
+            let mut random = Random::new(seed);
+            let mut bytes = [0; 8];
+            random.fill(&mut bytes);
+            (random.next_u64(), random.next_u32(), random.below(1000), bytes)
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn below_stays_below() {
+        let mut random = Random::new(1);
+        assert_eq!((random.below(0), random.below(1)), (0, 0));
+        assert!((0..1000).all(|_| random.below(3) < 3));
+    }
+}

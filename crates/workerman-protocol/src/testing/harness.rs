@@ -1,0 +1,502 @@
+//! A protocol driven by hand: no socket, and time that passes when told.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{Context, Deadline, Decoded, Eof, Goodbye, Outbox, Protocol, Random, Role};
+
+/// Most calls in a row that may make no progress before the harness calls it an endless loop.
+const PATIENCE: usize = 10_000;
+
+/// Something a protocol made of its peer's bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen<M, E> {
+    /// A message.
+    Message(M),
+    /// An event.
+    Event(E),
+}
+
+/// How the life of a protocol ended in a harness.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It has not.
+    Open,
+    /// The peer's stream ended between messages.
+    Clean,
+    /// The peer's stream ended within a message.
+    Truncated,
+    /// The protocol failed with the error of this text.
+    Failed(String),
+    /// The deadline that ran has passed.
+    TimedOut(Deadline),
+    /// The protocol waited for a message that exceeds its own [`max_message`](Protocol::max_message).
+    OverLimit {
+        /// Bytes of the message, as far as the protocol knew.
+        needed: usize,
+        /// Most that it allows.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Clean => f.write_str("clean end"),
+            Self::Truncated => f.write_str("truncated"),
+            Self::Failed(error) => write!(f, "failed: {error}"),
+            Self::OverLimit { needed, limit } => {
+                write!(f, "waits for {needed} bytes with a limit of {limit}")
+            }
+        }
+    }
+}
+
+/// All that a protocol did in a harness, so that two runs can be compared.
+pub struct Transcript<P: Protocol> {
+    /// Messages and events, in order.
+    pub seen: Vec<Seen<P::Incoming, P::Event>>,
+    /// What went to the peer: replies of the protocol and answers of the application.
+    pub output: Bytes,
+    /// Whether the output ends the stream ([`Outbox::finish`]).
+    pub finished: bool,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+impl<P: Protocol> Transcript<P> {
+    /// The messages, in order, without the events.
+    pub fn messages(&self) -> impl Iterator<Item = &P::Incoming> {
+        self.seen.iter().filter_map(|seen| match seen {
+            Seen::Message(message) => Some(message),
+            Seen::Event(_) => None,
+        })
+    }
+}
+
+impl<P: Protocol<Incoming: PartialEq, Event: PartialEq>> PartialEq for Transcript<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.seen == other.seen
+            && self.output == other.output
+            && self.finished == other.finished
+            && self.ended == other.ended
+    }
+}
+
+impl<P: Protocol<Incoming: fmt::Debug, Event: fmt::Debug>> fmt::Debug for Transcript<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcript")
+            .field("seen", &self.seen)
+            .field("output", &self.output)
+            .field("finished", &self.finished)
+            .field("ended", &self.ended)
+            .finish()
+    }
+}
+
+/// The application's side of a harness: what it answers to a message.
+type Answer<P> = Box<dyn FnMut(&<P as Protocol>::Incoming) -> Option<<P as Protocol>::Outgoing>>;
+
+/// Drives one [`Protocol`] value as a connection does, without input and output.
+///
+/// It keeps the rules of the contract (the order of the calls, the limit, replies in order) and panics where the
+/// protocol breaks one that a connection could not repair: an endless loop, or memory reserved for bytes that have only
+/// been announced.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "frame")] {
+/// use std::time::Instant;
+/// use workerman_protocol::{Frame, testing::{Ended, Harness}};
+///
+/// let mut harness = Harness::new(Frame::new(), Instant::now());
+/// harness.feed(b"\x00\x00\x00");
+/// assert!(harness.messages().is_empty());
+/// harness.feed(b"\x06hi\x00");
+/// assert_eq!(harness.messages(), ["hi"]);
+/// harness.eof();
+/// assert_eq!(*harness.ended(), Ended::Truncated);
+/// # }
+/// ```
+pub struct Harness<P: Protocol> {
+    protocol: P,
+    sending: RefCell<P::Sending>,
+    role: Role,
+    random: Random,
+    now: Instant,
+    unix_seconds: u64,
+    /// Of a second, so that the wall clock keeps up with `now`.
+    unix_rest: Duration,
+    input: BytesMut,
+    output: Outbox,
+    seen: VecDeque<Seen<P::Incoming, P::Event>>,
+    opened: bool,
+    ended: Ended,
+    error: Option<P::Error>,
+    needs: usize,
+    blocked: bool,
+    next_tick: Option<Instant>,
+    answer: Option<Answer<P>>,
+}
+
+impl<P: Protocol> Harness<P> {
+    /// A harness around `protocol`: the server's side, at the instant `now`, on the first day of 1970, seed 0.
+    pub fn new(protocol: P, now: Instant) -> Self {
+        Self {
+            protocol,
+            sending: RefCell::default(),
+            role: Role::Server,
+            random: Random::new(0),
+            now,
+            unix_seconds: 0,
+            unix_rest: Duration::ZERO,
+            input: BytesMut::new(),
+            output: Outbox::new(),
+            seen: VecDeque::new(),
+            opened: false,
+            ended: Ended::Open,
+            error: None,
+            needs: 1,
+            blocked: false,
+            next_tick: None,
+            answer: None,
+        }
+    }
+
+    /// Sets which side this is; default [`Role::Server`].
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// Sets the seed of [`Context::random`]; default 0.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.random = Random::new(seed);
+        self
+    }
+
+    /// Sets the wall clock, in seconds since 1970; default 0.
+    #[must_use]
+    pub fn unix_seconds(mut self, seconds: u64) -> Self {
+        self.unix_seconds = seconds;
+        self
+    }
+
+    /// Sets what the application answers to each message, at once; default nothing.
+    ///
+    /// For protocols that decode no further before they are answered.
+    ///
+    /// # Panics
+    /// The harness panics later if an answer cannot be encoded.
+    #[must_use]
+    pub fn answer(mut self, answer: impl FnMut(&P::Incoming) -> Option<P::Outgoing> + 'static) -> Self {
+        self.answer = Some(Box::new(answer));
+        self
+    }
+
+    /// Opens the connection; the first call of anything else does it too.
+    pub fn open(&mut self) {
+        if self.opened {
+            return;
+        }
+        self.opened = true;
+        let opened = self.call(|protocol, _, cx| protocol.open(cx));
+        self.settle(opened);
+        self.tick();
+    }
+
+    /// Lets `bytes` arrive in one piece, and decodes until the protocol needs more.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.open();
+        if self.is_open() {
+            self.input.extend_from_slice(bytes);
+            self.decode();
+        }
+    }
+
+    /// Tries to decode again, as a connection does after a wake-up; [`feed`](Self::feed) and [`send`](Self::send) do
+    /// it by themselves.
+    ///
+    /// # Panics
+    /// If the protocol goes on and on without taking a byte, or reserves memory for bytes it has not got.
+    pub fn decode(&mut self) {
+        self.open();
+        let mut idle = 0;
+        while self.is_open() {
+            let (length, capacity) = (self.input.len(), self.input.capacity());
+            let decoded = self.call(|protocol, input, cx| protocol.decode(input, cx));
+            assert!(
+                self.input.capacity() <= capacity.max(2 * length),
+                "the decoder reserved {} bytes of input while it had {length}",
+                self.input.capacity()
+            );
+            idle = if self.input.len() == length { idle + 1 } else { 0 };
+            assert!(idle < PATIENCE, "the decoder went on {PATIENCE} times without taking a byte");
+            self.blocked = false;
+            match decoded {
+                Ok(Decoded::Message(message)) => self.message(message),
+                Ok(Decoded::Event(event)) => self.seen.push_back(Seen::Event(event)),
+                Ok(Decoded::Need(more)) => return self.wait(more.max(1)),
+                Ok(Decoded::Blocked) => {
+                    self.blocked = true;
+                    return;
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    /// Ends the peer's stream.
+    ///
+    /// # Panics
+    /// If the protocol finds last messages without end.
+    pub fn eof(&mut self) {
+        self.open();
+        for _ in 0..PATIENCE {
+            if !self.is_open() {
+                return;
+            }
+            match self.call(|protocol, input, cx| protocol.eof(input, cx)) {
+                Ok(Eof::Message(message)) => self.message(message),
+                Ok(Eof::Clean) => self.ended = Ended::Clean,
+                Ok(Eof::Truncated) => self.ended = Ended::Truncated,
+                Err(error) => self.fail(error),
+            }
+        }
+        assert!(!self.is_open(), "the protocol found {PATIENCE} last messages");
+    }
+
+    /// Sends a message, as the application would.
+    ///
+    /// # Errors
+    /// It cannot be encoded; nothing of it is in the output then.
+    pub fn send(&mut self, message: impl Into<P::Outgoing>) -> Result<(), P::Error> {
+        self.open();
+        self.encode(message.into())?;
+        if self.blocked {
+            self.decode();
+        }
+        Ok(())
+    }
+
+    /// Sends what [`Protocol::encode_shared`] makes of a message, or `false` if it makes nothing.
+    ///
+    /// # Errors
+    /// The state of the connection forbids it; nothing of it is in the output then.
+    pub fn send_shared(&mut self, message: &P::Outgoing) -> Result<bool, P::Error> {
+        self.open();
+        let Some(shared) = P::encode_shared(message) else { return Ok(false) };
+        let before = self.output.len();
+        P::append_shared(&mut self.sending.borrow_mut(), &shared, &mut self.output)
+            .inspect_err(|_| self.output.truncate(before))?;
+        Ok(true)
+    }
+
+    /// Lets time pass, with a call of [`Protocol::tick`] at each instant it asked for.
+    ///
+    /// # Panics
+    /// If the protocol asks to be called at the same instant again and again.
+    pub fn advance(&mut self, time: Duration) {
+        self.open();
+        let end = self.now + time;
+        let mut at_once = 0;
+        while let Some(due) = self.next_tick.filter(|due| *due <= end && self.is_open()) {
+            at_once = if due <= self.now { at_once + 1 } else { 0 };
+            assert!(at_once < PATIENCE, "the protocol asked to be called at once, {PATIENCE} times in a row");
+            self.pass(due.saturating_duration_since(self.now));
+            self.tick();
+        }
+        self.pass(end.saturating_duration_since(self.now));
+    }
+
+    /// Lets the deadline that runs now pass; returns which one it was.
+    pub fn timeout(&mut self) -> Deadline {
+        self.open();
+        let which = self.protocol.deadline();
+        if self.is_open() {
+            self.call(|protocol, _, cx| protocol.timeout(which, cx));
+            self.ended = Ended::TimedOut(which);
+        }
+        which
+    }
+
+    /// Lets this side drain.
+    pub fn goodbye(&mut self) -> Goodbye {
+        self.open();
+        self.call(|protocol, _, cx| protocol.goodbye(cx))
+    }
+
+    /// Lets this side close.
+    pub fn close(&mut self, code: Option<u16>, reason: &str) -> Goodbye {
+        self.open();
+        self.call(|protocol, _, cx| protocol.close(code, reason, cx))
+    }
+
+    /// Gives up the protocol: the bytes it has not decoded.
+    pub fn into_parts(self) -> BytesMut {
+        self.protocol.into_parts(self.input)
+    }
+
+    /// Takes the messages and events seen since the last call, oldest first.
+    pub fn seen(&mut self) -> Vec<Seen<P::Incoming, P::Event>> {
+        self.seen.drain(..).collect()
+    }
+
+    /// Takes the messages seen since the last call, oldest first; events before and between them are forgotten.
+    pub fn messages(&mut self) -> Vec<P::Incoming> {
+        let message = |seen| match seen {
+            Seen::Message(message) => Some(message),
+            Seen::Event(_) => None,
+        };
+        self.seen.drain(..).filter_map(message).collect()
+    }
+
+    /// Takes what has been sent since the last call: replies of the protocol, answers and messages of the application.
+    pub fn output(&mut self) -> Bytes {
+        let finished = self.output.is_finished();
+        let output = std::mem::take(&mut self.output);
+        if finished {
+            self.output.finish();
+        }
+        output.into_bytes()
+    }
+
+    /// Whether the output ends the stream ([`Outbox::finish`]).
+    pub fn is_finished(&self) -> bool {
+        self.output.is_finished()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
+    /// Whether it has not ended.
+    pub fn is_open(&self) -> bool {
+        self.ended == Ended::Open
+    }
+
+    /// The error the protocol failed with.
+    pub fn error(&self) -> Option<&P::Error> {
+        self.error.as_ref()
+    }
+
+    /// How many bytes more the protocol asked for when it was asked last.
+    pub fn needs(&self) -> usize {
+        self.needs
+    }
+
+    /// Whether the protocol waits for the application ([`Decoded::Blocked`]).
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Bytes of input that have not been decoded.
+    pub fn undecoded(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// The time in here.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The protocol.
+    pub fn protocol(&self) -> &P {
+        &self.protocol
+    }
+
+    /// All that is left of what the protocol did.
+    pub fn into_transcript(mut self) -> Transcript<P> {
+        self.open();
+        let finished = self.is_finished();
+        let output = self.output();
+        Transcript { seen: self.seen.into(), output, finished, ended: self.ended }
+    }
+
+    /// Forgets what has been seen and sent so far, so that a check sees only what comes.
+    pub(super) fn forget(&mut self) {
+        self.open();
+        self.seen.clear();
+        self.output();
+    }
+
+    fn call<R>(&mut self, call: impl FnOnce(&mut P, &mut BytesMut, &mut Context<'_, P>) -> R) -> R {
+        let mut cx = Context::new(
+            self.now,
+            self.unix_seconds,
+            self.role,
+            &mut self.random,
+            &mut self.output,
+            &self.sending,
+            Waker::noop(),
+        );
+        call(&mut self.protocol, &mut self.input, &mut cx)
+    }
+
+    fn encode(&mut self, message: P::Outgoing) -> Result<(), P::Error> {
+        let before = self.output.len();
+        P::encode(&mut self.sending.borrow_mut(), message, &mut self.output)
+            .inspect_err(|_| self.output.truncate(before))
+    }
+
+    fn message(&mut self, message: P::Incoming) {
+        let answer = self.answer.as_mut().and_then(|answer| answer(&message));
+        self.seen.push_back(Seen::Message(message));
+        if let Some(answer) = answer {
+            self.encode(answer).expect("the answer can be encoded");
+        }
+    }
+
+    fn wait(&mut self, more: usize) {
+        self.needs = more;
+        let (needed, limit) = (self.input.len().saturating_add(more), self.protocol.max_message());
+        if needed > limit {
+            self.ended = Ended::OverLimit { needed, limit };
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.is_open() {
+            let next = self.call(|protocol, _, cx| protocol.tick(cx));
+            self.next_tick = self.settle(next).flatten();
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.unix_rest += time;
+        self.unix_seconds += self.unix_rest.as_secs();
+        self.unix_rest = Duration::from_nanos(u64::from(self.unix_rest.subsec_nanos()));
+    }
+
+    fn settle<T>(&mut self, result: Result<T, P::Error>) -> Option<T> {
+        result.map_err(|error| self.fail(error)).ok()
+    }
+
+    fn fail(&mut self, error: P::Error) {
+        self.ended = Ended::Failed(error.to_string());
+        self.error = Some(error);
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Harness<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Harness")
+            .field("role", &self.role)
+            .field("undecoded", &self.input.len())
+            .field("output", &self.output)
+            .field("seen", &self.seen.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
