@@ -1,0 +1,153 @@
+//! The bare epoll server: what is left of an echo server when everything but the system calls is taken away.
+//!
+//! It parses nothing, in any mode: received bytes go back as they came, one `recv` and one `send` per readiness. It
+//! follows what makes such a server fast: one thread, one read buffer for all connections, edge-triggered events that
+//! are registered once, and no read that ends in would-block (a short read means that the socket is drained).
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
+
+const BUFFER: usize = 64 * 1024;
+const EVENTS: usize = 256;
+/// The listener's event data; a connection's is its descriptor number.
+const LISTENER: u64 = u64::MAX;
+
+struct Connection {
+    socket: OwnedFd,
+    /// A part of an answer waits in [`Floor::unsent`]; nothing is read meanwhile.
+    stalled: bool,
+}
+
+enum Then {
+    Keep,
+    Close,
+}
+
+struct Floor {
+    /// By descriptor number.
+    connections: Vec<Option<Connection>>,
+    buffer: Box<[u8]>,
+    /// Rests of answers that the kernel did not take, at most one buffer each.
+    unsent: HashMap<usize, Vec<u8>>,
+}
+
+/// Serves for ever.
+///
+/// # Errors
+/// The listener or the epoll descriptor fails; a connection that fails is closed.
+pub fn serve(listener: &TcpListener) -> io::Result<Infallible> {
+    listener.set_nonblocking(true)?;
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&poll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let mut floor = Floor { connections: Vec::new(), buffer: vec![0; BUFFER].into(), unsent: HashMap::new() };
+    let mut events = Vec::with_capacity(EVENTS);
+    loop {
+        events.clear();
+        match epoll::wait(&poll, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for &epoll::Event { flags, data, .. } in &events {
+            if data.u64() == LISTENER {
+                floor.accept(listener, &poll)?;
+            } else {
+                floor.ready(data.u64() as usize, flags);
+            }
+        }
+    }
+}
+
+impl Floor {
+    fn accept(&mut self, listener: &TcpListener, poll: &OwnedFd) -> io::Result<()> {
+        loop {
+            let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            sockopt::set_tcp_nodelay(&socket, true)?;
+            let index = socket.as_raw_fd() as usize;
+            let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            epoll::add(poll, &socket, EventData::new_u64(index as u64), interest)?;
+            if self.connections.len() <= index {
+                self.connections.resize_with(index + 1, || None);
+            }
+            self.connections[index] = Some(Connection { socket, stalled: false });
+        }
+    }
+
+    #[inline]
+    fn ready(&mut self, index: usize, flags: EventFlags) {
+        let Some(Some(connection)) = self.connections.get_mut(index) else { return };
+        let then = if connection.stalled {
+            self.flush(index)
+        } else if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+            // No edge follows the end of the stream: read up to it.
+            self.echo(index, true)
+        } else if flags.contains(EventFlags::IN) {
+            self.echo(index, false)
+        } else {
+            return;
+        };
+        if let Then::Close = then {
+            self.unsent.remove(&index);
+            self.connections[index] = None;
+        }
+    }
+
+    /// Echoes until a short read, or until there is nothing left to read.
+    #[inline]
+    fn echo(&mut self, index: usize, to_the_end: bool) -> Then {
+        let Some(connection) = &mut self.connections[index] else { return Then::Keep };
+        loop {
+            let received = match recv(&connection.socket, &mut *self.buffer, RecvFlags::empty()) {
+                Ok((0, _)) => return Then::Close,
+                Ok((received, _)) => received,
+                Err(Errno::AGAIN) => return Then::Keep,
+                Err(Errno::INTR) => continue,
+                Err(_) => return Then::Close,
+            };
+            let sent = match send(&connection.socket, &self.buffer[..received], SendFlags::NOSIGNAL) {
+                Ok(sent) => sent,
+                Err(Errno::AGAIN | Errno::INTR) => 0,
+                Err(_) => return Then::Close,
+            };
+            if sent < received {
+                connection.stalled = true;
+                self.unsent.insert(index, self.buffer[sent..received].to_vec());
+                return Then::Keep;
+            }
+            if received < self.buffer.len() && !to_the_end {
+                return Then::Keep;
+            }
+        }
+    }
+
+    /// Sends the rest of an answer, then reads what came meanwhile.
+    #[cold]
+    fn flush(&mut self, index: usize) -> Then {
+        let Some(connection) = &mut self.connections[index] else { return Then::Keep };
+        if let Some(rest) = self.unsent.get_mut(&index) {
+            while !rest.is_empty() {
+                match send(&connection.socket, rest, SendFlags::NOSIGNAL) {
+                    Ok(sent) => drop(rest.drain(..sent)),
+                    Err(Errno::AGAIN) => return Then::Keep,
+                    Err(Errno::INTR) => {}
+                    Err(_) => return Then::Close,
+                }
+            }
+        }
+        self.unsent.remove(&index);
+        connection.stalled = false;
+        self.echo(index, true)
+    }
+}
