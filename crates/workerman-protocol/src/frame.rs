@@ -116,3 +116,101 @@ impl Protocol for Frame {
         self.max_message
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::testing::{Ended, Harness, every_split, limits, round_trip};
+
+    fn frame(limit: usize) -> impl Fn() -> Harness<Frame> {
+        move || Harness::new(Frame::new().max_message(limit), Instant::now())
+    }
+
+    #[test]
+    fn splits_make_no_difference() {
+        let transcript = every_split(frame(100), b"\0\0\0\x04\0\0\0\x07abc\0\0\0\x05\n\0\0\0\x09ab");
+        assert_eq!(transcript.messages().collect::<Vec<_>>(), [&b""[..], b"abc", b"\n"]);
+        assert_eq!(transcript.ended, Ended::Truncated);
+        assert_eq!(every_split(frame(100), b"\0\0\0\x04").ended, Ended::Clean);
+    }
+
+    #[test]
+    fn bad_lengths_are_refused_from_the_header_alone() {
+        for length in 0..4 {
+            let mut harness = frame(100)();
+            harness.feed(&[0, 0, 0, length]);
+            let error = CodecError::FrameTooShort { length: length.into(), header: 4 };
+            assert_eq!(harness.error(), Some(&error));
+        }
+        let mut harness = frame(100)();
+        harness.feed(&[0, 0, 0, 101]);
+        assert_eq!(harness.error(), Some(&CodecError::FrameTooLong { length: 101, limit: 100 }));
+        let mut harness = frame(100)();
+        harness.feed(&[0, 0, 0, 100]);
+        assert!(harness.is_open());
+    }
+
+    #[test]
+    fn says_exactly_how_much_is_missing() {
+        let mut harness = frame(1000)();
+        for (fed, needs) in [(&b""[..], 4), (b"\0", 3), (b"\0\x03", 1), (b"\xe8", 996), (b"abc", 993)] {
+            harness.feed(fed);
+            assert_eq!(harness.needs(), needs);
+        }
+        harness.feed(&[b'x'; 992]);
+        assert_eq!(harness.needs(), 1);
+        harness.feed(b"x\0\0");
+        assert_eq!((harness.messages()[0].len(), harness.needs()), (996, 2));
+    }
+
+    #[test]
+    fn the_least_limit_is_the_header() {
+        let mut harness = frame(0)();
+        harness.feed(b"\0\0\0\x04\0\0\0\x05");
+        assert_eq!(harness.messages(), [""]);
+        assert_eq!(harness.error(), Some(&CodecError::FrameTooLong { length: 5, limit: 4 }));
+    }
+
+    #[test]
+    fn limits_hold() {
+        for input in [&[0xff; 64][..], &[0; 64], &[0, 0, 0, 5, 0, 0, 0, 5, 0, 1]] {
+            assert!(matches!(limits(frame(16), input).ended, Ended::Failed(_)), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let sizes = [0, 1, 4096, 4097, 100_000];
+        round_trip(frame(200_000)(), frame(200_000), sizes.map(|size| Bytes::from(vec![b'f'; size])));
+    }
+
+    #[test]
+    fn a_large_message_is_sent_and_received_by_reference() {
+        let message = Bytes::from(vec![7; 10_000]);
+        let mut out = Outbox::new();
+        Frame::encode(&mut (), message.clone(), &mut out).unwrap();
+        assert_eq!(out.chunk(), [0, 0, 0x27, 0x14]);
+        out.advance(4);
+        assert_eq!(out.chunk().as_ptr(), message.as_ptr());
+
+        let mut input = BytesMut::from(&b"\0\0\x27\x14"[..]);
+        input.extend_from_slice(&message);
+        let start = input.as_ptr();
+        let mut harness = frame(20_000)();
+        harness.feed_buffer(input);
+        assert_eq!(harness.messages()[0].as_ptr(), start.wrapping_add(4));
+    }
+
+    #[test]
+    fn whatever_can_be_bytes_can_be_sent() {
+        let mut harness = frame(100)();
+        harness.send("static").unwrap();
+        harness.send(String::from("string")).unwrap();
+        harness.send(b"vector".to_vec()).unwrap();
+        harness.send(Bytes::from_static(b"bytes")).unwrap();
+        let text = b"\0\0\0\x0astatic\0\0\0\x0astring\0\0\0\x0avector\0\0\0\x09bytes";
+        assert_eq!(harness.output(), &text[..]);
+    }
+}

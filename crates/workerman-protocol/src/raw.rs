@@ -59,3 +59,31 @@ impl Protocol for Raw {
         Some(message.clone())
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::testing::{Ended, Harness, round_trip};
+
+    #[test]
+    fn each_arrival_is_a_message() {
+        let mut harness = Harness::new(Raw::new(), Instant::now());
+        harness.feed(b"");
+        harness.feed(b"one");
+        harness.feed(b"\ntwo");
+        assert_eq!(harness.messages(), ["one", "\ntwo"]);
+        harness.eof();
+        assert_eq!(*harness.ended(), Ended::Clean);
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        // Neither all at once, for that is one message, nor empty, for that is none.
+        for size in [1, 4096, 4097, 100_000] {
+            let raw = || Harness::new(Raw::new(), Instant::now());
+            round_trip(raw(), raw, [Bytes::from(vec![b'r'; size])]);
+        }
+    }
+}

@@ -142,3 +142,111 @@ impl Protocol for Text {
         self.max_message
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::testing::{Ended, Harness, every_split, limits, round_trip};
+
+    fn text(limit: usize) -> impl Fn() -> Harness<Text> {
+        move || Harness::new(Text::new().max_message(limit), Instant::now())
+    }
+
+    #[test]
+    fn splits_make_no_difference() {
+        let transcript = every_split(text(100), b"one\ntwo\r\n\n\r\r\nfo\rur\r\r\n\xff\xfe\nrest");
+        let lines: Vec<_> = transcript.messages().map(Line::as_bytes).collect();
+        assert_eq!(lines, [&b"one"[..], b"two", b"", b"", b"fo\rur", b"\xff\xfe"]);
+        assert_eq!(transcript.ended, Ended::Truncated);
+        assert_eq!(every_split(text(100), b"one\n").ended, Ended::Clean);
+        assert_eq!(every_split(text(100), b"\r").ended, Ended::Truncated);
+    }
+
+    #[test]
+    fn too_long_is_refused_before_anything_is_waited_for() {
+        let error = CodecError::LineTooLong { limit: 8 };
+        let mut harness = text(8)();
+        harness.feed(b"1234567\n1234567");
+        assert_eq!((harness.messages(), harness.needs()), (vec!["1234567".into()], 1));
+        harness.feed(b"8");
+        assert_eq!(harness.error(), Some(&error));
+        // The same line in one piece with its end.
+        let mut harness = text(8)();
+        harness.feed(b"12345678\n");
+        assert_eq!(harness.error(), Some(&error));
+        every_split(text(8), b"1234567\n12345678\n");
+        assert_eq!(limits(text(8), &[b'x'; 100]).ended, Ended::Failed(error.to_string()));
+    }
+
+    #[test]
+    fn the_least_limit_is_a_line_feed() {
+        let mut harness = text(0)();
+        harness.feed(b"");
+        assert!(harness.is_open());
+        harness.feed(b"\n\nx");
+        assert_eq!(harness.messages(), ["", ""]);
+        assert_eq!(harness.error(), Some(&CodecError::LineTooLong { limit: 1 }));
+    }
+
+    #[test]
+    fn scans_each_byte_once() {
+        let mut harness = text(1000)();
+        for fed in 1..=10 {
+            harness.feed(b"x");
+            assert_eq!(harness.protocol().scanned, fed);
+        }
+        harness.feed(b"\nyy");
+        assert_eq!(harness.messages(), ["xxxxxxxxxx"]);
+        assert_eq!(harness.protocol().scanned, 2);
+    }
+
+    #[test]
+    fn what_is_sent_arrives() {
+        let long = "é".repeat(5_000);
+        let lines = ["", "a", " spaces ", "in\rside", long.as_str(), &long[..4096], &long[..4094]];
+        round_trip(text(20_000)(), text(20_000), lines.map(Line::from));
+    }
+
+    #[test]
+    fn a_line_break_inside_is_refused_and_nothing_is_sent() {
+        let mut harness = text(100)();
+        harness.send("before").unwrap();
+        for (message, at) in [("\n", 0), ("a\nb", 1), ("end\n", 3)] {
+            assert_eq!(harness.send(message), Err(CodecError::LineBreak { at }));
+            assert_eq!(Text::encode_shared(&message.into()), None);
+        }
+        assert_eq!(harness.output(), "before\n");
+    }
+
+    #[test]
+    fn what_was_received_can_be_sent_back() {
+        let mut harness = text(10_000)();
+        let long = "l".repeat(5_000);
+        harness.feed(format!("short\r\n{long}\r\n").as_bytes());
+        for line in harness.messages() {
+            harness.send(&line).unwrap();
+            harness.send(line).unwrap();
+        }
+        assert_eq!(harness.output(), format!("short\nshort\n{long}\n{long}\n"));
+    }
+
+    #[test]
+    fn a_long_line_is_sent_and_received_by_reference() {
+        let message = Bytes::from(vec![b'm'; 10_000]);
+        let mut out = Outbox::new();
+        Text::encode(&mut (), message.clone().into(), &mut out).unwrap();
+        assert_eq!(out.chunk().as_ptr(), message.as_ptr());
+        out.advance(10_000);
+        assert_eq!(out.chunk(), b"\n");
+
+        let mut input = BytesMut::from(&message[..]);
+        input.extend_from_slice(b"\r\nnext");
+        let start = input.as_ptr();
+        let mut harness = text(20_000)();
+        harness.feed_buffer(input);
+        assert_eq!(harness.messages()[0].as_ptr(), start);
+        assert_eq!(harness.undecoded(), b"next");
+    }
+}

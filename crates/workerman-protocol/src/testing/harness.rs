@@ -8,98 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::{Ended, Seen, Transcript};
 use crate::{Context, Deadline, Decoded, Eof, Goodbye, Outbox, Protocol, Random, Role};
 
 /// Most calls in a row that may make no progress before the harness calls it an endless loop.
 const PATIENCE: usize = 10_000;
-
-/// Something a protocol made of its peer's bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Seen<M, E> {
-    /// A message.
-    Message(M),
-    /// An event.
-    Event(E),
-}
-
-/// How the life of a protocol ended in a harness.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Ended {
-    /// It has not.
-    Open,
-    /// The peer's stream ended between messages.
-    Clean,
-    /// The peer's stream ended within a message.
-    Truncated,
-    /// The protocol failed with the error of this text.
-    Failed(String),
-    /// The deadline that ran has passed.
-    TimedOut(Deadline),
-    /// The protocol waited for a message that exceeds its own [`max_message`](Protocol::max_message).
-    OverLimit {
-        /// Bytes of the message, as far as the protocol knew.
-        needed: usize,
-        /// Most that it allows.
-        limit: usize,
-    },
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("open"),
-            Self::Clean => f.write_str("clean end"),
-            Self::Truncated => f.write_str("truncated"),
-            Self::Failed(error) => write!(f, "failed: {error}"),
-            Self::OverLimit { needed, limit } => {
-                write!(f, "waits for {needed} bytes with a limit of {limit}")
-            }
-        }
-    }
-}
-
-/// All that a protocol did in a harness, so that two runs can be compared.
-pub struct Transcript<P: Protocol> {
-    /// Messages and events, in order.
-    pub seen: Vec<Seen<P::Incoming, P::Event>>,
-    /// What went to the peer: replies of the protocol and answers of the application.
-    pub output: Bytes,
-    /// Whether the output ends the stream ([`Outbox::finish`]).
-    pub finished: bool,
-    /// How it ended.
-    pub ended: Ended,
-}
-
-impl<P: Protocol> Transcript<P> {
-    /// The messages, in order, without the events.
-    pub fn messages(&self) -> impl Iterator<Item = &P::Incoming> {
-        self.seen.iter().filter_map(|seen| match seen {
-            Seen::Message(message) => Some(message),
-            Seen::Event(_) => None,
-        })
-    }
-}
-
-impl<P: Protocol<Incoming: PartialEq, Event: PartialEq>> PartialEq for Transcript<P> {
-    fn eq(&self, other: &Self) -> bool {
-        self.seen == other.seen
-            && self.output == other.output
-            && self.finished == other.finished
-            && self.ended == other.ended
-    }
-}
-
-impl<P: Protocol<Incoming: fmt::Debug, Event: fmt::Debug>> fmt::Debug for Transcript<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transcript")
-            .field("seen", &self.seen)
-            .field("output", &self.output)
-            .field("finished", &self.finished)
-            .field("ended", &self.ended)
-            .finish()
-    }
-}
 
 /// The application's side of a harness: what it answers to a message.
 type Answer<P> = Box<dyn FnMut(&<P as Protocol>::Incoming) -> Option<<P as Protocol>::Outgoing>>;
@@ -219,6 +132,20 @@ impl<P: Protocol> Harness<P> {
         self.open();
         if self.is_open() {
             self.input.extend_from_slice(bytes);
+            self.decode();
+        }
+    }
+
+    /// Lets the whole of `input` arrive in the buffer it is in, as a connection that reads into it does; what is undecoded
+    /// from before is put in front (then it is copied).
+    pub fn feed_buffer(&mut self, input: BytesMut) {
+        self.open();
+        if self.is_open() {
+            if self.input.is_empty() {
+                self.input = input;
+            } else {
+                self.input.extend_from_slice(&input);
+            }
             self.decode();
         }
     }

@@ -32,6 +32,8 @@
 
 mod checks;
 mod harness;
+mod transcript;
 
 pub use checks::{every_split, limits, random_splits, round_trip};
-pub use harness::{Ended, Harness, Seen, Transcript};
+pub use harness::Harness;
+pub use transcript::{Ended, Seen, Transcript};
