@@ -21,11 +21,15 @@ mod alarm;
 mod backend;
 mod chunk;
 mod deadlines;
+#[cfg(target_os = "linux")]
+pub mod epoll;
 mod kind;
 mod limits;
 mod resolver;
 mod runtime;
 mod signals;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod socket;
 mod timers;
 pub mod tokio_backend;

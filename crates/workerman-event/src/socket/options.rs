@@ -184,6 +184,7 @@ impl ConnectionOptions {
     pub(crate) const INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
     /// Sets the options on a TCP socket, connected or listening.
+    #[allow(clippy::needless_pass_by_value)] // it is a reference already
     pub(crate) fn apply(self, socket: SockRef<'_>) -> io::Result<()> {
         if self.no_delay {
             socket.set_tcp_nodelay(true)?;
