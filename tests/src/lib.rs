@@ -1,4 +1,6 @@
 //! Shared pieces of the integration tests.
 #![forbid(unsafe_code)]
 
+#[allow(missing_docs)] // the names of the bodies say what they test
+pub mod conformance;
 pub mod skip;

@@ -181,6 +181,14 @@ impl Tokio {
             *left -= 1;
             sink.datagram_writable(self, id);
         }
+        let Some(udp) = self.datagrams.get_mut(&id) else { return };
+        if *left == 0 {
+            return udp.wakeup.enqueue();
+        }
+        if let Some(why) = udp.take_error() {
+            *left -= 1;
+            sink.datagram_failed(self, id, why);
+        }
         for _ in 0..BATCH.min(*left) {
             let Some(udp) = self.datagrams.get(&id) else { return };
             let mut buffer = self.chunk.take();
