@@ -12,7 +12,7 @@ use crate::{Outbox, Protocol, Random, Role};
 ///
 /// Implemented for the two usual places, [`RefCell`] and [`Mutex`]; the connection layer has its own.
 pub trait SendingHalf<S> {
-    /// Calls `with` once, with exclusive access.
+    /// Calls `with` once, with exclusive access; not to be nested.
     fn with(&self, with: &mut dyn FnMut(&mut S));
 }
 
@@ -81,6 +81,9 @@ impl<'a, P: Protocol> Context<'a, P> {
     }
 
     /// Reads or changes the state of the sending half, under the connection's lock; don't send inside.
+    ///
+    /// # Panics
+    /// If the [`SendingHalf`] breaks its contract and does not call back.
     pub fn sending<R>(&mut self, with: impl FnOnce(&mut P::Sending) -> R) -> R {
         let mut with = Some(with);
         let mut result = None;
@@ -103,5 +106,30 @@ impl<'a, P: Protocol> Context<'a, P> {
 impl<P: Protocol> fmt::Debug for Context<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").field("now", &self.now).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sending_half_is_reached_wherever_it_lives() {
+        let add = |half: &dyn SendingHalf<u32>| half.with(&mut |n| *n += 1);
+        let (cell, lock) = (RefCell::new(1), Mutex::new(2));
+        add(&cell);
+        add(&lock);
+        assert_eq!((cell.into_inner(), lock.into_inner().unwrap()), (2, 3));
+    }
+
+    #[test]
+    fn a_panic_elsewhere_does_not_lose_the_sending_half() {
+        let lock = Mutex::new(1);
+        let panicked = std::thread::scope(|scope| {
+            scope.spawn(|| SendingHalf::with(&lock, &mut |_: &mut i32| panic!("expected by the test"))).join()
+        });
+        assert!(panicked.is_err() && lock.is_poisoned());
+        SendingHalf::with(&lock, &mut |n| *n += 1);
+        assert_eq!(*lock.lock().unwrap_or_else(PoisonError::into_inner), 2);
     }
 }

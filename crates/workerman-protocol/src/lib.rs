@@ -4,10 +4,34 @@
 //! thread, no runtime. One value serves one connection. A custom protocol writes [`decode`](Protocol::decode) and
 //! [`encode`](Protocol::encode); everything else has a default.
 //!
+//! # Two halves
 //! Decoding and sending are two halves. The decoding half is the protocol value itself; it belongs to the event loop
 //! and is never locked. The sending half is [`Protocol::Sending`], shared by everybody who holds a handle of the
 //! connection; a protocol whose encoder needs no state uses `()`, and its sends inside callbacks take no lock at all.
 //! What one half must know of the other goes through [`Context::sending`], visibly.
+//!
+//! # Bytes in
+//! `decode` is asked again and again, and looks at the front of the input: it returns a message, an event (what the peer
+//! says besides messages), how many bytes it needs, or that it is blocked until the application has answered. TCP cuts a
+//! stream anywhere, so it must not matter where; and the peer may be hostile, so a number it sends meets its limit
+//! before anything is waited for, nothing is scanned twice, and memory follows what has arrived, not what has been
+//! announced. [`take`] takes a message in the way that suits its size: a small one is copied, so that a kept message
+//! pins no read buffer; a large one is split off.
+//!
+//! # Bytes out
+//! `encode` appends to an [`Outbox`]: small pieces are copied together, large ones kept by reference, and all of it leaves in
+//! one vectored write. What the protocol itself owes the peer goes to [`Context::reply`] and leaves in order with the
+//! rest. A message for a thousand connections is encoded once, if its bytes are the same for all
+//! ([`Protocol::encode_shared`]).
+//!
+//! # The codecs
+//! | codec | feature | messages |
+//! |---|---|---|
+//! | `Raw` | `raw` | bytes as they come |
+//! | `Text` | `text` | lines, as `Line`: bytes that are usually text |
+//! | `Frame` | `frame` | four bytes, big-endian, with the total length; then the message |
+//!
+//! To test one of your own, see the module `testing` (feature `testing`).
 //!
 //! # What this crate must never do
 //! Input and output, reading a clock, spawning, depending on tokio. Time, random numbers and the peer's bytes come in
@@ -86,3 +110,8 @@ pub use raw::Raw;
 pub use take::{COPY_UP_TO, take};
 #[cfg(feature = "text")]
 pub use text::Text;
+
+/// The example of the README runs as a test.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

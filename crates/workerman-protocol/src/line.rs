@@ -1,7 +1,9 @@
 //! A line of text that a peer sent, or that is to be sent.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::Utf8Error;
 
@@ -27,13 +29,29 @@ use bytes::Bytes;
 /// assert!(odd.to_str().is_err());
 /// assert_eq!(odd.to_string(), "a\u{fffd}");
 /// ```
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Line(Bytes);
+#[derive(Clone, Default)]
+pub struct Line {
+    bytes: Bytes,
+    /// It came from the decoder, so that it has no line feed; the encoder need not look again.
+    unbroken: bool,
+}
 
 impl Line {
+    /// A line that is known to have no line feed.
+    #[inline]
+    pub(crate) fn unbroken(bytes: Bytes) -> Self {
+        Self { bytes, unbroken: true }
+    }
+
+    /// Where the first line feed is, if there is one.
+    #[inline]
+    pub(crate) fn line_break(&self) -> Option<usize> {
+        if self.unbroken { None } else { memchr::memchr(b'\n', &self.bytes) }
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The text, if it is UTF-8.
@@ -41,17 +59,43 @@ impl Line {
     /// # Errors
     /// It is not; the error says where.
     pub fn to_str(&self) -> Result<&str, Utf8Error> {
-        std::str::from_utf8(&self.0)
+        std::str::from_utf8(&self.bytes)
     }
 
     /// The text, with `U+FFFD` for what is not UTF-8; a copy is made only then.
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(&self.bytes)
     }
 
     /// The bytes, shared with this line's clones.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Line {}
+
+impl PartialOrd for Line {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Line {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
+
+impl Hash for Line {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
     }
 }
 
@@ -60,13 +104,13 @@ impl Deref for Line {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl AsRef<[u8]> for Line {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -81,7 +125,7 @@ impl fmt::Display for Line {
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"")?;
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.bytes.utf8_chunks() {
             write!(f, "{}", chunk.valid().escape_debug())?;
             write!(f, "{}", chunk.invalid().escape_ascii())?;
         }
@@ -91,7 +135,7 @@ impl fmt::Debug for Line {
 
 impl From<&str> for Line {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        text.as_bytes().into()
     }
 }
 
@@ -103,7 +147,7 @@ impl From<&String> for Line {
 
 impl From<String> for Line {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Bytes::from(text).into()
     }
 }
 
@@ -118,7 +162,7 @@ impl From<Cow<'_, str>> for Line {
 
 impl From<&[u8]> for Line {
     fn from(bytes: &[u8]) -> Self {
-        Self(Bytes::copy_from_slice(bytes))
+        Bytes::copy_from_slice(bytes).into()
     }
 }
 
@@ -130,14 +174,14 @@ impl<const N: usize> From<&[u8; N]> for Line {
 
 impl From<Vec<u8>> for Line {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Bytes::from(bytes).into()
     }
 }
 
 impl From<Bytes> for Line {
     #[inline]
     fn from(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self { bytes, unbroken: false }
     }
 }
 
@@ -150,7 +194,7 @@ impl From<&Line> for Line {
 impl From<Line> for Bytes {
     #[inline]
     fn from(line: Line) -> Self {
-        line.0
+        line.bytes
     }
 }
 
@@ -159,7 +203,7 @@ macro_rules! compares_with {
         impl PartialEq<$other> for Line {
             fn eq(&self, other: &$other) -> bool {
                 let other: &[u8] = other.as_ref();
-                *self.0 == *other
+                *self.bytes == *other
             }
         }
 
@@ -175,7 +219,7 @@ compares_with!(str, &str, String, [u8], &[u8], Vec<u8>, Bytes);
 
 impl<const N: usize> PartialEq<&[u8; N]> for Line {
     fn eq(&self, other: &&[u8; N]) -> bool {
-        *self.0 == **other
+        *self.bytes == **other
     }
 }
 
@@ -206,9 +250,12 @@ mod tests {
     #[test]
     fn compares_with_what_text_is_compared_with() {
         let line = Line::from("quit");
-        assert!(line == "quit" && "quit" == line && line == *"quit" && line == String::from("quit"));
-        assert!(line == b"quit" && line == b"quit"[..] && line == Bytes::from_static(b"quit"));
-        assert!(line != "quit " && line != "");
+        let (string, bytes) = (String::from("quit"), Bytes::from_static(b"quit"));
+        assert!(line == "quit" && line == *"quit" && line == string && line == bytes);
+        assert!(line == b"quit" && line == b"quit"[..] && line == bytes.to_vec());
+        assert_eq!("quit", line);
+        assert_eq!(string, line);
+        assert!(line != "quit " && line != "qui");
         assert!(matches!(&*line, b"quit"));
     }
 
@@ -219,6 +266,15 @@ mod tests {
         assert_eq!(format!("{line:?}"), r#""café \xff\"\t""#);
         assert_eq!(format!("[{:>6}]", Line::from("ab")), "[    ab]");
         assert_eq!(line.to_str().unwrap_err().valid_up_to(), 6);
+    }
+
+    #[test]
+    fn where_a_line_comes_from_makes_no_difference() {
+        let [decoded, made] = [Line::unbroken(Bytes::from_static(b"same")), Line::from("same")];
+        assert_eq!(decoded, made);
+        assert_eq!(decoded.cmp(&made), Ordering::Equal);
+        assert_eq!(decoded.cmp(&Line::from("samf")), Ordering::Less);
+        assert!(std::collections::HashSet::from([decoded]).contains(&made));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub trait Protocol: Sized + Send + 'static {
 
     /// Decodes the next message from the front of `input`.
     ///
-    /// Called again and again until it needs more bytes. It takes the bytes of what it returns from `input`
+    /// Called again and again until it needs more bytes; `input` may be empty. It takes the bytes of what it returns from `input`
     /// ([`take`](crate::take) is the way to do it) and may take bytes without returning anything. It remembers how
     /// far it scanned, checks a length against its limit before it waits for more, and never reserves memory for
     /// bytes that have only been announced.
@@ -106,7 +106,7 @@ pub trait Protocol: Sized + Send + 'static {
 
     /// The peer has ended its stream; `input` holds what is left of it.
     ///
-    /// Called again after [`Eof::Message`]. The default calls the rest of a message a truncation.
+    /// Called when [`decode`](Self::decode) needs more than there is, and again after [`Eof::Message`]. The default calls the rest of a message a truncation.
     ///
     /// # Errors
     /// The connection ends, as for [`decode`](Self::decode).

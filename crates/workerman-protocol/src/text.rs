@@ -71,8 +71,8 @@ impl Default for Text {
 
 /// Refuses a text that the peer would take for several.
 #[inline]
-fn check(text: &[u8]) -> Result<(), CodecError> {
-    match memchr::memchr(b'\n', text) {
+fn check(text: &Line) -> Result<(), CodecError> {
+    match text.line_break() {
         None => Ok(()),
         Some(at) => Err(CodecError::LineBreak { at }),
     }
@@ -109,7 +109,7 @@ impl Protocol for Text {
         }
         let message = take(input, kept);
         input.advance(line + 1 - kept);
-        Ok(Decoded::Message(Line::from(message)))
+        Ok(Decoded::Message(Line::unbroken(message)))
     }
 
     /// # Errors

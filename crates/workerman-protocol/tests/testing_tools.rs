@@ -101,10 +101,7 @@ fn broken(defect: Defect) -> impl Fn() -> Harness<Broken> {
 
 /// What `check` panics with.
 fn complaint<R>(check: impl FnOnce() -> R) -> String {
-    let panic = match catch_unwind(AssertUnwindSafe(check)) {
-        Ok(_) => panic!("the check found nothing"),
-        Err(panic) => panic,
-    };
+    let Err(panic) = catch_unwind(AssertUnwindSafe(check)) else { panic!("the check found nothing") };
     panic
         .downcast_ref::<String>()
         .cloned()

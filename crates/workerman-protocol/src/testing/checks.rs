@@ -31,7 +31,7 @@ where
 ///
 /// Returns what it says in one piece, to be compared with what you expect. Each run ends with the end of the stream.
 /// The work grows with the square of the input, so let it be some kilobytes at most. It is no test for a protocol
-/// whose messages are by intent whatever has arrived (as [`Raw`](crate::Raw)'s are).
+/// whose messages are by intent whatever has arrived (as those of `Raw` are).
 ///
 /// # Panics
 /// If it makes a difference; the message shows both.

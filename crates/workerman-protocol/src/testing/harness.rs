@@ -160,7 +160,7 @@ impl<P: Protocol> Harness<P> {
         let mut idle = 0;
         while self.is_open() {
             let (length, capacity) = (self.input.len(), self.input.capacity());
-            let decoded = self.call(|protocol, input, cx| protocol.decode(input, cx));
+            let decoded = self.call(P::decode);
             assert!(
                 self.input.capacity() <= capacity.max(2 * length),
                 "the decoder reserved {} bytes of input while it had {length}",
@@ -192,7 +192,7 @@ impl<P: Protocol> Harness<P> {
             if !self.is_open() {
                 return;
             }
-            match self.call(|protocol, input, cx| protocol.eof(input, cx)) {
+            match self.call(P::eof) {
                 Ok(Eof::Message(message)) => self.message(message),
                 Ok(Eof::Clean) => self.ended = Ended::Clean,
                 Ok(Eof::Truncated) => self.ended = Ended::Truncated,

@@ -59,7 +59,7 @@ pub struct Transcript<P: Protocol> {
     pub seen: Vec<Seen<P::Incoming, P::Event>>,
     /// What went to the peer: replies of the protocol and answers of the application.
     pub output: Bytes,
-    /// Whether the output ends the stream ([`Outbox::finish`]).
+    /// Whether the output ends the stream ([`finish`](crate::Outbox::finish)).
     pub finished: bool,
     /// How it ended.
     pub ended: Ended,
