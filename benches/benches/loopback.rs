@@ -1,8 +1,9 @@
 //! Echo servers side by side over loopback: processor time per message, and memory per idle connection.
 //!
 //! `cargo bench -p workerman-benches --bench loopback -- [--rounds N] [--seconds S] [--case TEXT] [--server TEXT]
-//! [--idle N]`. The servers take turns within each round, in an order that changes from round to round, and each
-//! ratio is taken within its round; what is shown is the median of the rounds, with the least and the greatest.
+//! [--idle N]`. A round gives each server S seconds, in turns of at most a quarter of a second, so that what else the
+//! machine does meets all of them alike. Each ratio is taken within its round; what is shown is the median of the
+//! rounds, with the least and the greatest.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -38,6 +39,9 @@ mod linux {
     const FLOOR: &str = "floor";
     const OUR_EPOLL: &str = "workerman-epoll";
     const OUR_TOKIO: &str = "workerman-tokio";
+    /// The longest turn of a server, in seconds, and what precedes it unmeasured.
+    const TURN: f64 = 0.25;
+    const WARM_UP: f64 = 0.05;
     /// More than a load generator may take beyond its measured time.
     const GRACE: Duration = Duration::from_secs(30);
 
@@ -113,17 +117,18 @@ mod linux {
             Process::start(&mut command, self.processors.map(|(_, load)| load))
         }
 
-        /// One turn of one server.
-        fn measure(&self, case: &Case, server: &Server) -> Result<Tally, Box<dyn Error>> {
+        /// One turn of one server, in seconds.
+        fn measure(&self, case: &Case, server: &Server, turn: f64) -> Result<Tally, Box<dyn Error>> {
             let options = [
                 ("--connections", CONNECTIONS.to_string()),
                 ("--outstanding", case.outstanding.to_string()),
                 ("--size", case.size.to_string()),
-                ("--seconds", self.seconds.to_string()),
+                ("--seconds", turn.to_string()),
+                ("--warm-up", WARM_UP.to_string()),
                 ("--pid", server.id().to_string()),
             ];
             let load = self.load(case.wire, server, &options)?;
-            Ok(load.line(Duration::from_secs_f64(self.seconds) + GRACE)?.parse()?)
+            Ok(load.line(Duration::from_secs_f64(turn) + GRACE)?.parse()?)
         }
     }
 
@@ -182,15 +187,23 @@ mod linux {
             contenders.iter().map(|contender| contender.start(*wire, setting)).collect::<Result<_, _>>()?;
         // By contender, then by round.
         let mut tallies: Vec<Vec<Tally>> = contenders.iter().map(|_| Vec::new()).collect();
-        for round in 0..*rounds {
-            for turn in 0..servers.len() {
-                // Another one begins each pair of rounds, and each second round goes backwards.
-                let turn = if round % 2 == 0 { turn } else { servers.len() - 1 - turn };
-                let index = (round / 2 + turn) % servers.len();
-                let tally = setting
-                    .measure(case, &servers[index])
-                    .map_err(|error| format!("{}: {error}", contenders[index].name))?;
-                tallies[index].push(tally);
+        let turns = (seconds / TURN).ceil().max(1.0) as usize;
+        for _ in 0..*rounds {
+            for tallies in &mut tallies {
+                tallies.push(Tally::default());
+            }
+            for turn in 0..turns {
+                for place in 0..servers.len() {
+                    // Another one begins each pair of turns, and each second turn goes backwards.
+                    let place = if turn % 2 == 0 { place } else { servers.len() - 1 - place };
+                    let index = (turn / 2 + place) % servers.len();
+                    let tally = setting
+                        .measure(case, &servers[index], seconds / turns as f64)
+                        .map_err(|error| format!("{}: {error}", contenders[index].name))?;
+                    if let Some(round) = tallies[index].last_mut() {
+                        *round += tally;
+                    }
+                }
             }
         }
         print_table(contenders, &tallies);

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub struct Plan {
 }
 
 /// What was done in the measured time.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Tally {
     /// Messages answered.
     pub messages: u64,
@@ -65,6 +66,14 @@ impl Tally {
     /// Processor time of the server per message, in microseconds.
     pub fn cpu_per_message(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.messages as f64
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.elapsed += other.elapsed;
+        self.cpu += other.cpu;
     }
 }
 
