@@ -17,10 +17,9 @@ pub struct Datagram(DatagramInner);
 #[derive(Debug)]
 pub(crate) enum DatagramInner {
     Udp(UdpSocket),
-    /// An address of a simulated network; it is bound when the simulation opens it.
+    /// A socket of a simulated network.
     #[cfg(feature = "sim")]
-    #[allow(dead_code)]
-    Sim(SocketAddr),
+    Sim(crate::sim::SimDatagram),
 }
 
 impl Datagram {
@@ -91,14 +90,14 @@ impl Datagram {
     /// Sets the only peer: others are not heard, and a datagram without an address goes to it.
     ///
     /// # Errors
-    /// The system's, its kind kept, its text naming the peer; `Unsupported` for a simulated socket.
+    /// The system's, its kind kept, its text naming the peer.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         match &self.0 {
             DatagramInner::Udp(socket) => {
                 socket.connect(peer).map_err(|why| named("cannot connect datagrams to", peer, &why))
             }
             #[cfg(feature = "sim")]
-            DatagramInner::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+            DatagramInner::Sim(socket) => socket.connect(peer),
         }
     }
 
@@ -110,19 +109,19 @@ impl Datagram {
         match &self.0 {
             DatagramInner::Udp(socket) => socket.local_addr(),
             #[cfg(feature = "sim")]
-            DatagramInner::Sim(address) => Ok(*address),
+            DatagramInner::Sim(socket) => Ok(socket.local_address()),
         }
     }
 
     /// A second handle of the same socket: each datagram reaches one of both.
     ///
     /// # Errors
-    /// The system's, if it is out of descriptors.
+    /// The system's, if it is out of descriptors; `Unsupported` for a simulated socket.
     pub fn try_clone(&self) -> io::Result<Self> {
         match &self.0 {
             DatagramInner::Udp(socket) => Ok(Self(DatagramInner::Udp(socket.try_clone()?))),
             #[cfg(feature = "sim")]
-            DatagramInner::Sim(address) => Ok(Self(DatagramInner::Sim(*address))),
+            DatagramInner::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -142,9 +141,8 @@ impl Datagram {
 
     /// A socket of a simulated network.
     #[cfg(feature = "sim")]
-    #[allow(dead_code)]
-    pub(crate) fn simulated(address: SocketAddr) -> Self {
-        Self(DatagramInner::Sim(address))
+    pub(crate) fn simulated(socket: crate::sim::SimDatagram) -> Self {
+        Self(DatagramInner::Sim(socket))
     }
 }
 

@@ -47,10 +47,9 @@ pub(crate) enum ListenerInner {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
-    /// An address of a simulated network; it is bound when the simulation listens on it.
+    /// A listener of a simulated network.
     #[cfg(feature = "sim")]
-    #[allow(dead_code)]
-    Sim(Address),
+    Sim(crate::sim::SimListener),
 }
 
 impl Listener {
@@ -201,21 +200,21 @@ impl Listener {
                 Ok(Address::Unix(address.as_pathname().map(Into::into)))
             }
             #[cfg(feature = "sim")]
-            ListenerInner::Sim(address) => Ok(address.clone()),
+            ListenerInner::Sim(listener) => Ok(listener.local_address().clone()),
         }
     }
 
     /// A second handle of the same socket: both accept from one queue.
     ///
     /// # Errors
-    /// The system's, if it is out of descriptors.
+    /// The system's, if it is out of descriptors; `Unsupported` for a simulated listener.
     pub fn try_clone(&self) -> io::Result<Self> {
         let inner = match &self.0.inner {
             ListenerInner::Tcp(listener) => ListenerInner::Tcp(listener.try_clone()?),
             #[cfg(unix)]
             ListenerInner::Unix(listener) => ListenerInner::Unix(listener.try_clone()?),
             #[cfg(feature = "sim")]
-            ListenerInner::Sim(address) => ListenerInner::Sim(address.clone()),
+            ListenerInner::Sim(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self(ListenerParts { inner, accepted: self.0.accepted, unlink: self.0.unlink.clone() }))
     }
@@ -237,10 +236,8 @@ impl Listener {
 
     /// A listener of a simulated network.
     #[cfg(feature = "sim")]
-    #[allow(dead_code)]
-    pub(crate) fn simulated(address: Address, options: &ListenOptions) -> Self {
-        let inner = ListenerInner::Sim(address);
-        Self(ListenerParts { inner, accepted: options.connection(), unlink: None })
+    pub(crate) fn simulated(listener: crate::sim::SimListener) -> Self {
+        Self::adopted(ListenerInner::Sim(listener))
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) enum StreamInner {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    /// A connection of a simulated network.
+    #[cfg(feature = "sim")]
+    Sim(crate::sim::SimStream),
 }
 
 impl Stream {
@@ -71,6 +74,8 @@ impl Stream {
             StreamInner::Unix(stream) => {
                 Ok(Address::Unix(stream.local_addr()?.as_pathname().map(Into::into)))
             }
+            #[cfg(feature = "sim")]
+            StreamInner::Sim(stream) => stream.local_address(),
         }
     }
 
@@ -83,7 +88,15 @@ impl Stream {
             StreamInner::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
             #[cfg(unix)]
             StreamInner::Unix(stream) => Ok(Address::Unix(stream.peer_addr()?.as_pathname().map(Into::into))),
+            #[cfg(feature = "sim")]
+            StreamInner::Sim(stream) => stream.peer_address(),
         }
+    }
+
+    /// A connection of a simulated network.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(stream: crate::sim::SimStream) -> Self {
+        Self(StreamInner::Sim(stream))
     }
 
     pub(crate) fn into_inner(self) -> StreamInner {

@@ -180,6 +180,8 @@ impl Backend for Tokio {
             StreamInner::Tcp(stream) => Io::Tcp(tokio::net::TcpStream::from_std(stream)?),
             #[cfg(unix)]
             StreamInner::Unix(stream) => Io::Unix(tokio::net::UnixStream::from_std(stream)?),
+            #[cfg(feature = "sim")]
+            StreamInner::Sim(_) => return Err(simulated()),
         };
         let token = self.insert(io);
         self.await_data(token);
