@@ -17,7 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use datagram::Datagram;
 pub(crate) use datagram::DatagramInner;
 pub use listener::Listener;
-pub(crate) use listener::{ListenerInner, ListenerParts};
+pub(crate) use listener::ListenerInner;
+#[cfg(any(target_os = "linux", test))]
+pub(crate) use listener::ListenerParts;
 pub(crate) use options::ConnectionOptions;
 pub use options::{DEFAULT_BACKLOG, DatagramOptions, KeepAlive, ListenOptions};
 pub use stream::Stream;
