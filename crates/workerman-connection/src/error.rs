@@ -1,0 +1,217 @@
+//! What can go wrong with a connection, and why connections end.
+
+use std::fmt;
+use std::io;
+
+use workerman_event::Address;
+
+/// An error of a user's handler, layer or codec, of any type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// What `on_error` is told. The connection ends after it, except for a failed connect with attempts left.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer sent what is not the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(#[source] BoxError),
+    /// The layer below the protocol failed (a handshake, a broken record).
+    #[error("layer error: {0}")]
+    Layer(#[source] BoxError),
+    /// A handler returned an error.
+    #[error("handler failed: {0}")]
+    Handler(#[source] BoxError),
+    /// A handler's reply was not taken.
+    #[error("reply not sent: {0}")]
+    Reply(#[source] BoxError),
+    /// A message would take more bytes than the protocol allows.
+    #[error("a message of at least {needed} bytes exceeds the limit of {limit}")]
+    MessageTooLong {
+        /// Bytes that the message takes at least.
+        needed: usize,
+        /// The protocol's limit.
+        limit: usize,
+    },
+    /// The peer ended its stream within a message.
+    #[error("the peer ended its stream within a message")]
+    Truncated,
+    /// A deadline passed.
+    #[error("timed out: {0}")]
+    Timeout(Timeout),
+    /// A callback panicked.
+    #[error("a callback panicked: {0}")]
+    Panic(String),
+    /// The socket failed.
+    #[error("connection failed: {0}")]
+    Io(#[source] io::Error),
+    /// A connect failed.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// Why not: the last address that was tried.
+        source: io::Error,
+    },
+    /// A listener failed or ran out of descriptors; accepting goes on after a pause.
+    #[error("cannot accept on {address}: {source}")]
+    Accept {
+        /// Which listener.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An address cannot be understood or used.
+    #[error("bad address `{address}`: {reason}")]
+    Address {
+        /// As it was written.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The call needs a running event loop on this thread.
+    #[error("there is no event loop on this thread")]
+    NoLoop,
+    /// The event loop that the call was for has stopped.
+    #[error("the event loop has stopped")]
+    Stopped,
+    /// An event loop could not be started.
+    #[error("cannot start an event loop: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// Why a message was not taken by `send`; the connection and the message queue are as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError<E> {
+    /// The connection is closed or closing.
+    #[error("the connection is closed")]
+    Closed,
+    /// Another protocol has taken the connection over; the handle that `upgrade` returned is the one to use.
+    #[error("the connection was upgraded to another protocol")]
+    Upgraded,
+    /// The queue of the connection is full: wait for `ready`, or for `on_buffer_drain`.
+    #[error("the send queue is full: {queued} bytes wait")]
+    Full {
+        /// Bytes in the queue.
+        queued: usize,
+    },
+    /// The queues of all connections of the loop together are full.
+    #[error("the send queues of the event loop are full: {queued} bytes wait")]
+    LoopFull {
+        /// Bytes in all queues.
+        queued: usize,
+    },
+    /// The message has no encoding.
+    #[error("cannot encode: {0}")]
+    Encode(#[source] E),
+    /// The encoder panicked; the connection is reset.
+    #[error("the encoder panicked")]
+    Panicked,
+    /// A broadcast of a message whose bytes differ between connections.
+    #[error("the message cannot be encoded once for all connections")]
+    NotShareable,
+}
+
+/// A taken message, and whether to go on.
+#[must_use = "a sender that ignores `OverHighWater` has no backpressure"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// Taken; there is room for more.
+    Accepted,
+    /// Taken, but the queue is now over its high-water mark: the next message is refused until it drains.
+    OverHighWater,
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The handshake took too long.
+    Handshake,
+    /// The head of a message took too long.
+    Head,
+    /// The body of a message made no progress.
+    Body,
+    /// Nothing came between messages.
+    Idle,
+    /// The peer took nothing of what was queued for it.
+    Write,
+    /// The drain of the loop ended.
+    Drain,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "the handshake was not finished",
+            Self::Head => "the head of a message was not complete",
+            Self::Body => "the body of a message made no progress",
+            Self::Idle => "nothing was received",
+            Self::Write => "the peer took nothing of what was sent",
+            Self::Drain => "the connection did not end within the drain",
+        })
+    }
+}
+
+/// Why a connection ended; what `on_close` is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer ended its stream.
+    PeerClosed,
+    /// The peer, or the network, reset the connection.
+    Reset,
+    /// This side called `close`, `close_with`, `end` or `abort`.
+    Local,
+    /// The peer broke the protocol or the layer below it, or ended within a message; `on_error` was told how.
+    Protocol,
+    /// A handler returned an error.
+    Handler,
+    /// A deadline passed.
+    Timeout(Timeout),
+    /// A message was longer than its limit, or a reply did not fit the queue.
+    Limit,
+    /// The loop stopped or drained.
+    Shutdown,
+    /// A callback or a codec panicked.
+    Panic,
+    /// The connection could not be made.
+    ConnectFailed,
+}
+
+impl CloseReason {
+    /// All kinds, in the order in which they are counted.
+    pub(crate) const KINDS: usize = 10;
+
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::PeerClosed => 0,
+            Self::Reset => 1,
+            Self::Local => 2,
+            Self::Protocol => 3,
+            Self::Handler => 4,
+            Self::Timeout(_) => 5,
+            Self::Limit => 6,
+            Self::Shutdown => 7,
+            Self::Panic => 8,
+            Self::ConnectFailed => 9,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("closed by the peer"),
+            Self::Reset => f.write_str("reset"),
+            Self::Local => f.write_str("closed by this side"),
+            Self::Protocol => f.write_str("protocol error"),
+            Self::Handler => f.write_str("handler error"),
+            Self::Timeout(which) => write!(f, "timeout: {which}"),
+            Self::Limit => f.write_str("limit exceeded"),
+            Self::Shutdown => f.write_str("shutdown"),
+            Self::Panic => f.write_str("panic"),
+            Self::ConnectFailed => f.write_str("connect failed"),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The second half of an endpoint: writing, and the ways in which a connection ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use workerman_protocol::Protocol;
+
+use crate::drive::{Env, Gone, Io, Next};
+use crate::endpoint::{Ending, Endpoint};
+use crate::outcome::Settled;
+use crate::panics::{dispose, guard};
+use crate::session::Phase;
+use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WAITED, WISHED, bump, recycle};
+use crate::{CloseReason, Error};
+
+impl<P: Protocol> Endpoint<P> {
+    /// Writes what is queued, looks at the marks, and takes the steps of ending that have become possible.
+    pub(super) fn flush(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) {
+        let finished = env.out.is_finished() || self.session.pending().is_finished();
+        if finished || self.conn.0.flags() & FINISHED != 0 {
+            // The protocol ends the stream behind what it has just said.
+            self.session.flush_and_close(CloseReason::Local, env.now);
+        }
+        if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
+            self.conn.0.set(SHUT);
+        }
+        if !Shared::<P>::STATELESS || self.conn.0.flags() & SHUT != 0 {
+            // Sends of this batch, or the last ones that won against `SHUT`.
+            self.take_outside(env);
+        }
+        next.hold = self.holds(env);
+        if self.write(io, env, next.hold).is_err() {
+            next.gone = Gone::Close;
+            return;
+        }
+        self.account(env);
+        self.proceed(io, env, next);
+        if next.gone != Gone::No {
+            self.bury(env);
+        }
+    }
+
+    /// Whether replies wait for the handler that is suspended, so that they leave together with its own.
+    fn holds(&mut self, env: &mut Env<'_>) -> bool {
+        self.has_task()
+            && !env.flush_held
+            && self.session.phase() == Phase::Open
+            && !self.blocked_write
+            && self.conn.0.flags() & CROSSED == 0
+            && !(env.out.is_empty() && self.session.pending_len() == 0)
+    }
+
+    fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<(), ()> {
+        if let Some(below) = &mut self.below {
+            below.plain_out.append(env.out);
+            recycle(env.out);
+            if below.layer.is_established() && !below.plain_out.is_empty() {
+                if let Err(error) = below.layer.send(&mut below.plain_out, self.session.pending()) {
+                    self.fail(Error::Layer(error), CloseReason::Protocol, env);
+                }
+            }
+        } else if self.session.pending_len() == 0 && !hold && !self.blocked_write {
+            // The way of nearly every batch: one write straight from the cork.
+            if !env.out.is_empty() {
+                let had = env.out.len();
+                match io.send(env.out) {
+                    Ok(written) => {
+                        self.wrote(written, env);
+                        if written < had {
+                            self.blocked_write = true;
+                            self.session.wrote(env.now);
+                            self.session.pending().append(env.out);
+                        }
+                    }
+                    Err(error) => {
+                        recycle(env.out);
+                        self.broke(error, env);
+                        return Err(());
+                    }
+                }
+            }
+            recycle(env.out);
+            return Ok(());
+        } else {
+            if self.session.pending_len() == 0 {
+                self.session.wrote(env.now);
+            }
+            self.session.pending().append(env.out);
+            recycle(env.out);
+        }
+        if hold || self.blocked_write || self.session.pending_len() == 0 {
+            return Ok(());
+        }
+        let had = self.session.pending_len();
+        match io.send(self.session.pending()) {
+            Ok(written) => {
+                self.wrote(written, env);
+                if written > 0 {
+                    self.session.wrote(env.now);
+                }
+                self.blocked_write = written < had;
+                if !self.blocked_write {
+                    // An idle connection owns no buffer.
+                    self.session.pending().clear(0);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.broke(error, env);
+                Err(())
+            }
+        }
+    }
+
+    fn wrote(&mut self, written: usize, env: &Env<'_>) {
+        bump(&self.conn.0.traffic.bytes_out, written as u64);
+        env.remote.counters.bytes_out.add(written as u64);
+    }
+
+    /// Tells the handles and the loop how much is queued; notices a drain.
+    fn account(&mut self, env: &mut Env<'_>) {
+        let queued = self.session.pending_len() + self.plain_waiting();
+        let shared = &self.conn.0;
+        shared.pending.store(queued, Ordering::Relaxed);
+        if queued > self.accounted {
+            env.remote.queued.fetch_add(queued - self.accounted, Ordering::Relaxed);
+        } else if queued < self.accounted {
+            env.remote.queued.fetch_sub(self.accounted - queued, Ordering::Relaxed);
+        }
+        self.accounted = queued;
+        let settings = &shared.service.settings;
+        if shared.flags() & WAITED != 0 && queued <= settings.low_mark() {
+            shared.release();
+        }
+        if self.session.drains(queued, settings) {
+            shared.clear(CROSSED);
+            self.set_drained();
+        }
+    }
+
+    /// The steps of ending that need an empty queue.
+    fn proceed(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) {
+        let queued = self.session.pending_len() + self.plain_waiting();
+        let empty = queued == 0 && self.conn.0.flags() & QUEUED == 0;
+        if self.session.phase() == Phase::Open && empty {
+            if self.half_close && !self.session.is_half_closed() {
+                if !self.say_close(io, env, next) {
+                    return;
+                }
+                io.shutdown_write();
+                self.session.half_close();
+                if self.session.peer_ended() && !self.session.has_input() {
+                    self.session.flush_and_close(CloseReason::PeerClosed, env.now);
+                }
+            }
+            if self.session.phase() == Phase::Open {
+                next.switch = self.switch_now(io, env);
+                return;
+            }
+            self.conn.0.set(SHUT);
+        }
+        // A layer whose handshake never finished holds plain bytes that can never go out.
+        let stuck = self.below.as_ref().is_some_and(|below| !below.layer.is_established());
+        if self.session.phase() == Phase::Flushing && (empty || (stuck && self.session.pending_len() == 0)) {
+            if !self.say_close(io, env, next) {
+                return;
+            }
+            if !self.session.is_half_closed() {
+                io.shutdown_write();
+            }
+            let settings = &self.conn.0.service.settings;
+            self.session.lingers(settings, env.now);
+            if self.ending == Ending::AtFin {
+                self.announce(env);
+            }
+        }
+        match self.session.phase() {
+            Phase::Lingering { until } if self.session.peer_ended() || env.now >= until => {
+                self.session.closed(CloseReason::Local);
+                next.gone = Gone::Close;
+            }
+            Phase::Closed => {
+                let abort = matches!(self.session.reason(), CloseReason::Local | CloseReason::Timeout(_));
+                next.gone = if abort { Gone::Abort } else { Gone::Close };
+            }
+            _ => {}
+        }
+    }
+
+    /// The layer's close notice, once. `false`: it has not been written whole yet, or the socket broke.
+    fn say_close(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) -> bool {
+        let Some(below) = &mut self.below else { return true };
+        if !std::mem::replace(&mut below.close_said, true) && below.layer.is_established() {
+            below.layer.close(self.session.pending());
+            if self.write(io, env, false).is_err() {
+                next.gone = Gone::Close;
+                return false;
+            }
+            self.account(env);
+        }
+        self.session.pending_len() == 0
+    }
+
+    /// The socket failed.
+    pub(super) fn broke(&mut self, why: io::Error, env: &mut Env<'_>) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+        let peer = matches!(why.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected);
+        if !peer && matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
+            self.tell(&Error::Io(why), env);
+        }
+        self.session.closed(CloseReason::Reset);
+        self.bury(env);
+    }
+
+    /// The last rites: handlers dropped, `on_close` called, accounts settled.
+    fn bury(&mut self, env: &mut Env<'_>) {
+        self.drop_work();
+        self.announce(env);
+        let shared = &self.conn.0;
+        // A client that connects again sends then what it had not begun to send; a stateful encoder begins anew.
+        let keep = self.redial.is_some() && Shared::<P>::STATELESS;
+        let counted = if keep {
+            0
+        } else {
+            let mut core = shared.lock();
+            core.out.clear(0);
+            std::mem::take(&mut core.counted)
+        };
+        let ours = std::mem::take(&mut self.accounted) + counted;
+        if ours > 0 {
+            env.remote.queued.fetch_sub(ours, Ordering::Relaxed);
+        }
+        shared.pending.store(0, Ordering::Relaxed);
+    }
+
+    /// Something went wrong that ends the connection; what is queued still goes out.
+    pub(super) fn fail(&mut self, error: Error, reason: CloseReason, env: &mut Env<'_>) {
+        if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
+            tracing::debug!(id = self.conn.0.id, %error, "error on a connection that was ending");
+            return;
+        }
+        let reason = match &error {
+            Error::Reply(_) => CloseReason::Limit,
+            _ => reason,
+        };
+        self.tell(&error, env);
+        self.session.flush_and_close(reason, env.now);
+        self.conn.0.set(SHUT);
+    }
+
+    /// Tells `on_error`, which may still send.
+    fn tell(&mut self, error: &Error, env: &mut Env<'_>) {
+        env.remote.counters.errors.add(1);
+        tracing::debug!(id = self.conn.0.id, worker = %self.conn.0.service.name, %error, "connection error");
+        let conn = &self.conn;
+        if let Some(on_error) = &conn.0.service.handlers.on_error {
+            if let Err(panic) = guard(|| on_error(conn, error)) {
+                env.remote.counters.panics.add(1);
+                tracing::error!(id = conn.0.id, worker = %conn.0.service.name, %panic, "on_error panicked");
+            }
+        }
+    }
+
+    /// A callback panicked: only this connection ends.
+    pub(super) fn panicked(&mut self, panic: String, env: &mut Env<'_>) {
+        env.remote.counters.panics.add(1);
+        tracing::error!(id = self.conn.0.id, worker = %self.conn.0.service.name, %panic, "a callback panicked");
+        self.fail(Error::Panic(panic), CloseReason::Panic, env);
+    }
+
+    /// `on_close`, exactly once, and the end of the handle.
+    pub(super) fn announce(&mut self, env: &mut Env<'_>) {
+        if std::mem::replace(&mut self.announced, true) {
+            return;
+        }
+        let reason = self.session.reason();
+        let shared = &self.conn.0;
+        let again = self.redial.as_ref().is_some_and(|redial| redial.will_retry(reason));
+        if !again {
+            shared.set(SHUT | CLOSED);
+        }
+        let counters = &env.remote.counters;
+        counters.closed[reason.index()].add(1);
+        counters.live.set(counters.live.read().wrapping_sub(1));
+        if self.opened {
+            let conn = &self.conn;
+            let settled = guard(|| match &conn.0.service.handlers.on_close {
+                Some(on_close) => on_close(conn, reason),
+                None => Settled::Done,
+            });
+            match settled {
+                Ok(Settled::Done) => {}
+                Ok(Settled::Later(task)) => {
+                    drop(workerman_event::spawn(async move {
+                        if let Err(error) = task.await {
+                            tracing::debug!(%error, "on_close failed");
+                        }
+                    }));
+                }
+                Ok(Settled::Fail(error)) => {
+                    counters.errors.add(1);
+                    tracing::debug!(id = conn.0.id, %error, "on_close failed");
+                }
+                Err(panic) => {
+                    counters.panics.add(1);
+                    tracing::error!(id = conn.0.id, worker = %conn.0.service.name, %panic, "on_close panicked");
+                }
+            }
+        }
+        if let Some(forward) = self.forward.take() {
+            if let Err(panic) = guard(|| forward.closed()) {
+                tracing::error!(%panic, "a pipe panicked");
+            }
+            dispose(forward);
+        }
+        let shared = Arc::clone(&self.conn.0);
+        shared.service.unregister(&shared.remote, self.slot as usize);
+        if !again || shared.lock().wishes.as_ref().is_some_and(|wishes| wishes.end.is_some()) {
+            // Over for good; perhaps because `on_close` said so.
+            shared.set(SHUT | CLOSED);
+            self.redial = None;
+            shared.clear(WISHED);
+            let (wishes, extensions) = {
+                let mut core = shared.lock();
+                (core.wishes.take(), core.extensions.take())
+            };
+            dispose(wishes);
+            dispose(extensions);
+        }
+        shared.release();
+    }
+
+    /// Queues the protocol's own words outside of a batch.
+    pub(super) fn reply_outside(&mut self, env: &mut Env<'_>) {
+        match &mut self.below {
+            Some(below) => below.plain_out.append(env.reply),
+            None => {
+                if self.session.pending_len() == 0 {
+                    self.session.wrote(env.now);
+                }
+                self.session.pending().append(env.reply);
+            }
+        }
+        env.reply.clear(4096);
+    }
+}

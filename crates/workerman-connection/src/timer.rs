@@ -1,0 +1,165 @@
+//! Timers of the loop on this thread.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use workerman_event::{Removed, TimerId, Timers};
+
+use crate::Error;
+use crate::panics::dispose;
+use crate::remote::Remote;
+
+/// What a timer calls.
+pub(crate) enum Call {
+    Once(Box<dyn FnOnce()>),
+    Every(Box<dyn FnMut()>),
+}
+
+/// The part of a loop that callbacks reach through the thread.
+pub(crate) struct Local {
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) timers: RefCell<Timers<Call>>,
+}
+
+impl Local {
+    pub(crate) fn new(remote: Arc<Remote>) -> Self {
+        Self { remote, timers: RefCell::new(Timers::default()) }
+    }
+}
+
+thread_local! {
+    /// The loop whose turn runs now.
+    static CURRENT: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+    /// The loop whose thread this is, for the thread's other tasks.
+    static THREAD: RefCell<Option<Rc<Local>>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn current() -> Option<Rc<Local>> {
+    let running = CURRENT.with_borrow(Clone::clone);
+    running.or_else(|| THREAD.with_borrow(Clone::clone))
+}
+
+/// While it lives, this loop's turn runs on the thread.
+pub(crate) struct Current(Option<Rc<Local>>);
+
+impl Current {
+    pub(crate) fn enter(local: &Rc<Local>) -> Self {
+        Self(CURRENT.replace(Some(Rc::clone(local))))
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
+/// While it lives, this is the thread's loop.
+pub(crate) struct Thread(Option<Rc<Local>>);
+
+impl Thread {
+    pub(crate) fn enter(local: &Rc<Local>) -> Self {
+        Self(THREAD.replace(Some(Rc::clone(local))))
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        THREAD.set(self.0.take());
+    }
+}
+
+/// A timer of the event loop on this thread; dropping the handle does not cancel it.
+///
+/// Timers work wherever an event loop runs: in callbacks, in handlers that are suspended, in tasks spawned on the
+/// loop's thread. A callback that panics is caught and logged; a repeating timer goes on.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+/// use workerman_connection::Timer;
+///
+/// # fn callback() -> Result<(), workerman_connection::Error> {
+/// let beat = Timer::repeat(Duration::from_secs(1), || println!("tick"))?;
+/// Timer::after(Duration::from_secs(5), move || {
+///     beat.cancel();
+/// })?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timer(TimerId);
+
+impl Timer {
+    /// Calls `f` once, `delay` from now.
+    ///
+    /// # Errors
+    /// [`Error::NoLoop`] outside of an event loop's thread.
+    #[doc(alias = "delay")]
+    pub fn after(delay: Duration, f: impl FnOnce() + 'static) -> Result<Self, Error> {
+        Self::insert(delay, None, Call::Once(Box::new(f)))
+    }
+
+    /// Calls `f` every `interval`, first after one interval. Missed calls are skipped, not made up for.
+    ///
+    /// An interval of zero means once per turn of the loop.
+    ///
+    /// # Errors
+    /// [`Error::NoLoop`] outside of an event loop's thread.
+    #[doc(alias = "add")]
+    pub fn repeat(interval: Duration, f: impl FnMut() + 'static) -> Result<Self, Error> {
+        Self::insert(interval, Some(interval), Call::Every(Box::new(f)))
+    }
+
+    fn insert(delay: Duration, every: Option<Duration>, call: Call) -> Result<Self, Error> {
+        let local = current().ok_or(Error::NoLoop)?;
+        let at = tokio::time::Instant::now().into_std() + delay;
+        let id = local.timers.borrow_mut().insert(at, every, call);
+        // A task beside the loop sets it while the loop sleeps until some later instant.
+        if CURRENT.with_borrow(Option::is_none) {
+            let _ = local.remote.post(Box::new(|_| ()));
+        }
+        Ok(Self(id))
+    }
+
+    /// Cancels the timer; `true` if it would still have been called. Callable from its own callback.
+    #[doc(alias = "del")]
+    pub fn cancel(self) -> bool {
+        let Some(local) = current() else { return false };
+        let removed = local.timers.borrow_mut().remove(self.0);
+        let live = !matches!(removed, Removed::Unknown);
+        dispose(removed);
+        live
+    }
+
+    /// Cancels all timers of the loop on this thread; returns how many there were.
+    #[doc(alias = "delAll")]
+    pub fn cancel_all() -> usize {
+        let Some(local) = current() else { return 0 };
+        let removed = local.timers.borrow_mut().cancel_all();
+        let count = removed.len();
+        dispose(removed);
+        count
+    }
+
+    /// Number of timers that wait on this thread's loop.
+    pub fn count() -> usize {
+        current().map_or(0, |local| local.timers.borrow().len())
+    }
+}
+
+/// Waits; other connections are served meanwhile.
+///
+/// # Errors
+/// [`Error::NoLoop`] outside of an event loop's thread.
+pub fn sleep(duration: Duration) -> impl Future<Output = Result<(), Error>> {
+    async move {
+        if current().is_none() {
+            return Err(Error::NoLoop);
+        }
+        tokio::time::sleep(duration).await;
+        Ok(())
+    }
+}
