@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use workerman_event::{Backend, raise_open_files};
+use workerman_event::{Backend, ListenerId, Token, raise_open_files};
 
 use super::streams::pair;
 use super::{Event, Log, Rig, World, holds, pattern};
@@ -267,4 +268,73 @@ pub async fn closing_oneself_and_pausing_inside_a_turn<W: World>(world: W) {
     let (result, _) = rig.beside(writer).await.unwrap();
     assert!(result.is_err());
     assert_eq!(rig.io.local_address(token).unwrap_err().kind(), io::ErrorKind::NotConnected);
+}
+
+/// The successor of a closed connection in its slot does not hear what is meant for the other.
+pub async fn a_stale_token_does_not_reach_its_successor<W: World>(world: W) {
+    let (mut rig, stale, _old) = pair(&world).await;
+    let (listener, address) = world.listener();
+    rig.listen(listener);
+    rig.close(stale);
+    let mut peer = rig.beside(world.connect(&address)).await.unwrap();
+    rig.until("accepting", |_, log| log.tokens().len() == 2).await;
+    let token = rig.log.tokens()[1];
+    assert_ne!(token, stale);
+    // Not promised, but all of them do it, or this test would test nothing.
+    assert_eq!(token.slot(), stale.slot(), "the slot is used again");
+    assert_eq!(rig.io.send(stale, &mut &b"wrong"[..]).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(rig.io.local_address(stale).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    rig.io.set_read(stale, false);
+    rig.io.lend(stale, Vec::with_capacity(100));
+    assert_eq!(rig.io.reclaim(stale), None);
+    rig.io.shutdown_write(stale);
+    rig.io.close(stale);
+    rig.io.abort(stale);
+    rig.beside(peer.write_all(b"right")).await.unwrap();
+    assert_eq!(rig.receive(token, 5).await, b"right");
+    rig.send(token, &mut &b"indeed"[..]).await;
+    let mut answer = [0; 6];
+    rig.beside(peer.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"indeed");
+}
+
+/// What is asked for after the turn, when the loop is about to sleep, wakes it by itself.
+pub async fn a_call_after_the_turn_wakes_the_loop<W: World>(world: W) {
+    let (mut rig, token, mut peer) = pair(&world).await;
+    let (listener, address) = world.listener();
+    let id = rig.listen(listener);
+    rig.io.pause_accept(id);
+    rig.io.set_read(token, false);
+    rig.beside(peer.write_all(b"waiting")).await.unwrap();
+    let _queued = rig.beside(world.connect(&address)).await.unwrap();
+    rig.settle().await;
+    rig.log.events.clear();
+    let asleep = |rig: &mut Rig<W::Backend>, ask: fn(&mut W::Backend, Token, ListenerId)| {
+        let mut asked = false;
+        let mut rig = std::mem::replace(rig, Rig::new(world.backend()));
+        async move {
+            let woken = std::future::poll_fn(|cx| {
+                let more = rig.poll_turn(cx);
+                if !rig.log.events.is_empty() {
+                    return Poll::Ready(());
+                }
+                if more.is_ready() {
+                    cx.waker().wake_by_ref();
+                } else if !asked {
+                    asked = true;
+                    ask(&mut rig.io, token, id);
+                }
+                Poll::Pending
+            });
+            tokio::time::timeout(Duration::from_secs(60), woken).await.expect("the loop is not woken");
+            rig.log.events.clear();
+            rig
+        }
+    };
+    let mut rig = asleep(&mut rig, |io, token, _| io.set_read(token, true)).await;
+    let mut rig = asleep(&mut rig, |io, _, id| io.resume_accept(id)).await;
+    asleep(&mut rig, |io, _, _| {
+        io.resolve("192.0.2.1", 80);
+    })
+    .await;
 }

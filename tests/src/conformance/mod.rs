@@ -104,7 +104,8 @@ macro_rules! conformance {
             edges: data_and_fin_before_the_first_poll, a_thousand_ready_at_once, a_budget_leaves_data_behind,
                 pause_then_data_then_resume, pause_then_fin_then_resume, room_before_anybody_waits_for_it,
                 a_reset_after_fin, a_slot_reused_in_the_same_turn, closing_another_with_data_in_the_same_turn,
-                closing_oneself_and_pausing_inside_a_turn;
+                closing_oneself_and_pausing_inside_a_turn, a_stale_token_does_not_reach_its_successor,
+                a_call_after_the_turn_wakes_the_loop;
             listening: several_are_accepted_in_one_wake_up, a_pause_loses_no_connection, a_pause_inside_a_turn_holds,
                 unlisten_refuses_from_then_on, unix_sockets_work_as_tcp_does;
             fairness: a_flood_starves_nobody, a_turn_reads_each_connection_once;

@@ -1,5 +1,6 @@
 //! The real world: the system's loopback, and tokio's sockets as peers.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream};
 use workerman_event::{Address, Backend, Datagram, ListenOptions, Listener, Signal, block_on};
 
 use super::World;
@@ -36,6 +37,8 @@ impl RealBackend for workerman_event::epoll::Epoll {
 #[derive(Debug)]
 pub struct Real<B> {
     folder: tempfile::TempDir,
+    /// Bound and not listening: they refuse, and nobody else gets their port.
+    refusing: RefCell<Vec<TcpSocket>>,
     backend: PhantomData<B>,
 }
 
@@ -65,7 +68,11 @@ impl<B: RealBackend> World for Real<B> {
     const VIRTUAL: bool = false;
 
     fn run(body: impl AsyncFnOnce(Self)) {
-        let world = Self { folder: tempfile::tempdir().expect("a folder"), backend: PhantomData };
+        let world = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            refusing: RefCell::default(),
+            backend: PhantomData,
+        };
         block_on(body(world)).expect("a runtime");
     }
 
@@ -121,9 +128,11 @@ impl<B: RealBackend> World for Real<B> {
     }
 
     fn refusing(&self) -> Address {
-        // The port is free again, and the system does not choose it anew so soon.
-        let listener = std::net::TcpListener::bind(tcp(&loopback())).expect("a free port");
-        listener.local_addr().expect("an address").into()
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(tcp(&loopback())).expect("a free port");
+        let address = socket.local_addr().expect("an address").into();
+        self.refusing.borrow_mut().push(socket);
+        address
     }
 
     fn name(&self) -> (String, IpAddr) {
