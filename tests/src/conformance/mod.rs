@@ -24,7 +24,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncRead, AsyncWrite};
 use workerman_event::{Address, Backend, Datagram, Listener, Signal};
 
-pub use rig::{Event, Log, Pieces, Rig, holds, pattern};
+pub use rig::{Event, Log, Pieces, Rig, holds, patiently, pattern};
 
 /// A backend, and the outside of it.
 pub trait World: Sized + 'static {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use workerman_event::{Alarm, Backend, Timers};
 
-use super::{Rig, World};
+use super::{Rig, World, patiently};
 
 /// What a loop does: turns and timers, until there are none left. Returns what fired, and when.
 async fn run<B: Backend, T: Copy>(
@@ -37,7 +37,7 @@ async fn run<B: Backend, T: Copy>(
         }
         Poll::Pending
     });
-    tokio::time::timeout(Duration::from_secs(60), ring).await.expect("the timers fire");
+    patiently(ring).await.expect("the timers fire");
     fired
 }
 
