@@ -23,6 +23,7 @@ pub struct Service<P: Protocol> {
     make: MakeProtocol<P>,
     layer: Option<MakeLayer>,
     state: OnceLock<Arc<dyn Any + Send + Sync>>,
+    owner: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Open connections, for the cap.
     pub(crate) live: AtomicUsize,
     registries: Mutex<Vec<Registry<P>>>,
@@ -49,6 +50,7 @@ impl<P: Protocol> Service<P> {
             make: Box::new(make),
             layer: None,
             state: OnceLock::new(),
+            owner: OnceLock::new(),
             live: AtomicUsize::new(0),
             registries: Mutex::default(),
         }
@@ -88,6 +90,16 @@ impl<P: Protocol> Service<P> {
     /// The shared state, if it is set and of this type.
     pub fn state<S: Any + Send + Sync>(&self) -> Option<&S> {
         self.state.get()?.downcast_ref()
+    }
+
+    /// Notes who runs the service (a worker); only the first call counts. Returns whether it did.
+    pub fn set_owner(&self, owner: Arc<dyn Any + Send + Sync>) -> bool {
+        self.owner.set(owner).is_ok()
+    }
+
+    /// Who runs the service, if that is noted and of this type.
+    pub fn owner<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.owner.get()?.downcast_ref()
     }
 
     pub(crate) fn make_protocol(&self) -> P {

@@ -187,7 +187,8 @@ pub trait Backend: Sized + 'static {
     ///
     /// `Ready(())` means that more is waiting already: yield to the other tasks of the thread, then call again.
     /// `Pending` means that the task of `cx` is woken when something happens.
-    fn poll_turn<S: Sink<Self>>(&mut self, cx: &mut Context<'_>, max_events: usize, sink: &mut S) -> Poll<()>;
+    fn poll_turn<S: Sink<Self>>(&mut self, cx: &mut Context<'_>, max_events: usize, sink: &mut S)
+    -> Poll<()>;
 }
 
 /// What a turn of a backend calls. The backend comes back as `io`, so that the sink can write, pause or close inside.

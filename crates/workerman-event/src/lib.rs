@@ -41,5 +41,6 @@ pub use deadlines::Deadlines;
 pub use kind::{BACKEND_VARIABLE, BackendKind, Error};
 pub use limits::{OpenFiles, raise_open_files};
 pub use runtime::{JoinHandle, block_on, spawn};
+pub use signals::Signals;
 pub use socket::{DEFAULT_BACKLOG, Datagram, DatagramOptions, KeepAlive, ListenOptions, Listener, Stream};
 pub use timers::{Removed, TimerId, Timers};

@@ -8,7 +8,7 @@ use crate::Signal;
 
 /// The watched signals of a loop, polled by the loop's own task.
 #[derive(Default)]
-pub(crate) struct Signals {
+pub struct Signals {
     watched: Vec<(Signal, Source)>,
 }
 
@@ -19,7 +19,7 @@ type Source = tokio::signal::windows::CtrlC;
 
 impl Signals {
     /// Watches a signal; its default action (ending the process) is off from now on, for the whole process.
-    pub(crate) fn watch(&mut self, signal: Signal) -> io::Result<()> {
+    pub fn watch(&mut self, signal: Signal) -> io::Result<()> {
         if self.watched.iter().all(|(watched, _)| *watched != signal) {
             self.watched.push((signal, open(signal)?));
         }
@@ -27,13 +27,13 @@ impl Signals {
     }
 
     /// Nothing to poll for.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.watched.is_empty()
     }
 
     /// The next signal that arrived; call it until `Pending`, which means that the task of `cx` is woken by the next.
     /// Signals of one kind that arrive before they are polled are one.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
         for (signal, source) in &mut self.watched {
             // `None` would mean that the runtime ends.
             if let Poll::Ready(Some(())) = source.poll_recv(cx) {
