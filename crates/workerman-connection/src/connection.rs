@@ -1,10 +1,9 @@
 //! The handle of a connection.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use bytes::Bytes;
 use workerman_event::Address;
@@ -12,7 +11,8 @@ use workerman_protocol::Protocol;
 
 use crate::endpoint;
 use crate::pipe;
-use crate::shared::{CLOSED, End, SHUT, Shared, UPGRADED, WAITED};
+use crate::shared::{CLOSED, End, SHUT, Shared, UPGRADED};
+use crate::waiting;
 use crate::{SendError, Sent, Service};
 
 /// A cheap handle of one connection, of a server or a client; it can be cloned, kept, and used from any thread.
@@ -94,7 +94,7 @@ impl<P: Protocol> Connection<P> {
     }
 
     fn end_by(&self, end: End) {
-        self.0.set(SHUT);
+        self.0.shut_down();
         self.0.wish_end(end);
     }
 
@@ -142,6 +142,7 @@ impl<P: Protocol> Connection<P> {
         if won.is_err() {
             return Err(self.0.shut());
         }
+        self.0.release();
         self.0.wish(|wishes| wishes.switch = Some(switch));
         Ok(next)
     }
@@ -152,49 +153,12 @@ impl<P: Protocol> Connection<P> {
     /// # Errors
     /// The connection is closed.
     pub fn ready(&self) -> impl Future<Output = Result<(), SendError<P::Error>>> + Send + 'static + use<P> {
-        let shared = Arc::clone(&self.0);
-        let mut waits = false;
-        poll_fn(move |cx| {
-            if shared.flags() & SHUT != 0 {
-                return Poll::Ready(Err(shared.shut()));
-            }
-            let settings = &shared.service.settings;
-            let enough = if waits { settings.low_mark() + 1 } else { settings.high_water };
-            if shared.queued() < enough {
-                return Poll::Ready(Ok(()));
-            }
-            // Registered before the second look, so that a drain in between is not missed.
-            {
-                let mut core = shared.lock();
-                if !core.waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-                    core.waiters.push(cx.waker().clone());
-                }
-            }
-            shared.set(WAITED);
-            if shared.queued() < enough {
-                return Poll::Ready(Ok(()));
-            }
-            waits = true;
-            Poll::Pending
-        })
+        waiting::ready(&self.0)
     }
 
     /// Waits until the connection is closed (a client: for good).
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<P> {
-        let shared = Arc::clone(&self.0);
-        poll_fn(move |cx| {
-            if shared.flags() & CLOSED != 0 {
-                return Poll::Ready(());
-            }
-            {
-                let mut core = shared.lock();
-                if !core.waiters.iter().any(|waiter| waiter.will_wake(cx.waker())) {
-                    core.waiters.push(cx.waker().clone());
-                }
-            }
-            shared.set(WAITED);
-            if shared.flags() & CLOSED != 0 { Poll::Ready(()) } else { Poll::Pending }
-        })
+        waiting::closed(&self.0)
     }
 
     /// The number of the connection: unique in the process, counted from 1.

@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use workerman_event::{Address, Token};
 use workerman_protocol::{Goodbye, Outbox, Protocol, Role};
 
+use crate::cork::{cork, cork_reply, uncork};
 use crate::dial::Redial;
 use crate::drive::{Drive, Env, Gone, Io, Next};
 use crate::layer::Received;
@@ -26,9 +27,10 @@ use crate::pipe::Forward;
 use crate::remote::Remote;
 use crate::session::{Expired, Parts, Phase, Session, Step, Turn};
 use crate::shared::{
-    CROSSED, Core, End, FINISHED, MARKED, NOWHERE, QUEUED, SHUT, Shared, Traffic, WISHED, WOKEN, bump, cork,
-    cork_reply, place_of, uncork,
+    CROSSED, Core, End, FINISHED, MARKED, NOWHERE, QUEUED, SHUT, Shared, Traffic, WISHED, WOKEN, bump,
+    place_of,
 };
+use crate::waiting::Waiters;
 use crate::{CloseReason, Connection, Error, Layer, Service, Timeout};
 
 type Suspended = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
@@ -136,7 +138,7 @@ pub(crate) fn connection<P: Protocol>(
             out: Outbox::new(),
             counted: 0,
             wishes: None,
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
             extensions: None,
             peer,
             local,
@@ -363,11 +365,13 @@ impl<P: Protocol> Endpoint<P> {
     /// Moves what senders outside have queued behind what waits already.
     pub(super) fn take_outside(&mut self, env: &mut Env<'_>) {
         let shared = &self.conn.0;
-        if shared.flags() & QUEUED == 0 {
+        // A connection that takes nothing any more is always looked at: a sender that won against `SHUT` may be under
+        // the lock still, and after this look there can be none.
+        if shared.flags() & (QUEUED | SHUT) == 0 {
             return;
         }
-        shared.clear(QUEUED);
         let mut core = shared.lock();
+        shared.clear(QUEUED);
         self.accounted += std::mem::take(&mut core.counted);
         let out = match &mut self.below {
             Some(below) => &mut below.plain_out,
@@ -375,6 +379,9 @@ impl<P: Protocol> Endpoint<P> {
         };
         out.append(&mut core.out);
         core.out.clear(0);
+        // Still under the lock: nobody sees these bytes on neither side, or on both.
+        let queued = self.session.pending_len() + self.plain_waiting();
+        self.conn.0.pending.store(queued, Ordering::Relaxed);
         drop(core);
         let _ = env;
     }
@@ -852,16 +859,18 @@ impl<P: Protocol> Drive for Endpoint<P> {
 
     fn cut(&mut self, reason: CloseReason, env: &mut Env<'_>) {
         self.session.closed(reason);
-        self.announce(env);
+        self.bury(env);
     }
 
     fn crashed(&mut self, panic: String, env: &mut Env<'_>) {
+        // Whatever the batch has said so far is lost, wherever it is.
+        env.out.clear(0);
         let _ = uncork(env.out);
         env.out.clear(0);
         env.reply.clear(0);
         self.panicked(panic, env);
         self.session.closed(CloseReason::Panic);
-        self.announce(env);
+        self.bury(env);
     }
 
     fn redial(&mut self) -> Option<Redial> {

@@ -26,6 +26,11 @@ impl Extensions {
         Arc::clone(value).downcast().ok()
     }
 
+    /// All values, to be dropped one by one.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = Arc<dyn Any + Send + Sync>> {
+        self.0.into_iter().map(|(_, value)| value)
+    }
+
     pub(crate) fn remove<T: Any + Send + Sync>(&mut self) -> Option<Arc<T>> {
         let key = TypeId::of::<T>();
         let index = self.0.iter().position(|(at, _)| *at == key)?;

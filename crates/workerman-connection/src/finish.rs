@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 
 use workerman_protocol::Protocol;
 
+use crate::cork::recycle;
 use crate::drive::{Env, Gone, Io, Next};
 use crate::endpoint::{Ending, Endpoint};
 use crate::outcome::Settled;
-use crate::panics::{dispose, guard};
+use crate::panics::{dispose, dispose_all, guard};
 use crate::session::Phase;
-use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WAITED, WISHED, bump, recycle};
+use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, bump};
 use crate::{CloseReason, Error};
 
 impl<P: Protocol> Endpoint<P> {
@@ -23,7 +24,7 @@ impl<P: Protocol> Endpoint<P> {
             self.session.flush_and_close(CloseReason::Local, env.now);
         }
         if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
-            self.conn.0.set(SHUT);
+            self.conn.0.shut_down();
         }
         if !Shared::<P>::STATELESS || self.conn.0.flags() & SHUT != 0 {
             // Sends of this batch, or the last ones that won against `SHUT`.
@@ -122,7 +123,6 @@ impl<P: Protocol> Endpoint<P> {
     fn account(&mut self, env: &mut Env<'_>) {
         let queued = self.session.pending_len() + self.plain_waiting();
         let shared = &self.conn.0;
-        shared.pending.store(queued, Ordering::Relaxed);
         if queued > self.accounted {
             env.remote.queued.fetch_add(queued - self.accounted, Ordering::Relaxed);
         } else if queued < self.accounted {
@@ -130,9 +130,7 @@ impl<P: Protocol> Endpoint<P> {
         }
         self.accounted = queued;
         let settings = &shared.service.settings;
-        if shared.flags() & WAITED != 0 && queued <= settings.low_mark() {
-            shared.release();
-        }
+        shared.set_pending(queued);
         if self.session.drains(queued, settings) {
             shared.clear(CROSSED);
             self.set_drained();
@@ -214,7 +212,7 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// The last rites: handlers dropped, `on_close` called, accounts settled.
-    fn bury(&mut self, env: &mut Env<'_>) {
+    pub(super) fn bury(&mut self, env: &mut Env<'_>) {
         self.drop_work();
         self.announce(env);
         let shared = &self.conn.0;
@@ -231,7 +229,7 @@ impl<P: Protocol> Endpoint<P> {
         if ours > 0 {
             env.remote.queued.fetch_sub(ours, Ordering::Relaxed);
         }
-        shared.pending.store(0, Ordering::Relaxed);
+        shared.set_pending(0);
     }
 
     /// Something went wrong that ends the connection; what is queued still goes out.
@@ -280,6 +278,8 @@ impl<P: Protocol> Endpoint<P> {
         if !again {
             shared.set(SHUT | CLOSED);
         }
+        // Also a client that will connect again takes nothing from its `on_close`.
+        shared.set(SHUT);
         let counters = &env.remote.counters;
         counters.closed[reason.index()].add(1);
         counters.live.set(counters.live.read().wrapping_sub(1));
@@ -326,7 +326,7 @@ impl<P: Protocol> Endpoint<P> {
                 (core.wishes.take(), core.extensions.take())
             };
             dispose(wishes);
-            dispose(extensions);
+            dispose_all(extensions.into_iter().flat_map(|extensions| extensions.into_values()));
         }
         shared.release();
     }

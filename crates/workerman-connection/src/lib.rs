@@ -18,6 +18,7 @@
 mod accept;
 mod client;
 mod connection;
+mod cork;
 mod counters;
 mod dial;
 mod drive;
@@ -40,6 +41,7 @@ mod slots;
 mod target;
 mod timer;
 mod turn;
+mod waiting;
 
 pub use client::{Client, Reconnect};
 pub use connection::Connection;

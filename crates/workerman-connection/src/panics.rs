@@ -33,10 +33,26 @@ pub(crate) fn forget(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Drops something that is or holds a user's value.
+/// Drops something that is or holds one value of a user's; a panic is logged and counted by the thread's loop.
+///
+/// One call for each value: two of them that panic in one drop would end the process.
 pub(crate) fn dispose<T>(value: T) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        let panic = text(panic);
-        tracing::error!(%panic, "a value panicked when it was dropped");
+        dropped_badly(&text(panic));
     }
+}
+
+/// [Disposes](dispose) of several values one by one.
+pub(crate) fn dispose_all<T>(values: impl IntoIterator<Item = T>) {
+    for value in values {
+        dispose(value);
+    }
+}
+
+#[cold]
+fn dropped_badly(panic: &str) {
+    if let Some(local) = crate::timer::current() {
+        local.remote.counters.panics.add(1);
+    }
+    tracing::error!(%panic, "a value panicked when it was dropped");
 }

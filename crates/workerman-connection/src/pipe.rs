@@ -5,7 +5,7 @@ use std::time::Duration;
 use workerman_protocol::Protocol;
 
 use crate::outcome::Settled;
-use crate::shared::{End, SHUT};
+use crate::shared::End;
 use crate::{Connection, Error, SendError, Sent};
 
 /// How long a pipe waits when all queues of the other's loop together are full.
@@ -64,12 +64,12 @@ where
     }
 
     fn ended(&self) {
-        self.0.0.set(SHUT);
+        self.0.0.shut_down();
         self.0.0.wish(|wishes| wishes.half_close = true);
     }
 
     fn closed(&self) {
-        self.0.0.set(SHUT);
+        self.0.0.shut_down();
         self.0.0.wish_end(End::Close);
     }
 }

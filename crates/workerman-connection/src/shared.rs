@@ -7,20 +7,21 @@
 //!
 //! Flags are atomics outside the lock: a decoder may wake a reader, and a waker may fire, while the lock is held.
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::Wake;
 
 use workerman_event::{Address, Token};
 use workerman_protocol::{Outbox, Protocol, SendingHalf};
 
+use crate::cork::{CORK, Cork, corked, is_corked};
 use crate::endpoint::SwitchTo;
 use crate::extensions::Extensions;
 use crate::pipe::Forward;
 use crate::remote::Remote;
 use crate::service::Service;
+use crate::waiting::Waiters;
 use crate::{SendError, Sent};
 
 /// On the loop's list of connections to look at.
@@ -82,7 +83,7 @@ pub(crate) struct Core<P: Protocol> {
     /// Bytes of `out` that are counted in the loop's total.
     pub(crate) counted: usize,
     pub(crate) wishes: Option<Box<Wishes<P>>>,
-    pub(crate) waiters: Vec<Waker>,
+    pub(crate) waiters: Waiters,
     pub(crate) extensions: Option<Box<Extensions>>,
     pub(crate) peer: Address,
     pub(crate) local: Option<Address>,
@@ -115,79 +116,6 @@ pub(crate) struct Traffic {
 #[inline]
 pub(crate) fn bump(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-}
-
-/// The outbox of the connection whose callbacks run on this thread.
-pub(crate) struct Cork {
-    /// `Shared::id` of that connection, 0 for none.
-    id: u64,
-    /// Bytes queued before the batch.
-    base: usize,
-    messages: u64,
-    refused: u64,
-    /// Where a message begins whose encoder has not returned.
-    encoding: Option<usize>,
-    out: Outbox,
-}
-
-thread_local! {
-    static CORK: RefCell<Cork> =
-        RefCell::new(Cork { id: 0, base: 0, messages: 0, refused: 0, encoding: None, out: Outbox::new() });
-}
-
-/// What a batch left in the cork.
-pub(crate) struct Uncorked {
-    pub(crate) messages: u64,
-    pub(crate) refused: u64,
-}
-
-/// Most bytes of buffer that the cork keeps between batches.
-const CORK_KEEPS: usize = 64 * 1024;
-
-/// Begins a batch: sends of connection `id` on this thread go to the cork.
-pub(crate) fn cork(id: u64, base: usize) {
-    CORK.with_borrow_mut(|cork| {
-        cork.id = id;
-        cork.base = base;
-    });
-}
-
-/// Ends a batch: what was sent in it is swapped into `out`, which must be empty.
-pub(crate) fn uncork(out: &mut Outbox) -> Uncorked {
-    CORK.with_borrow_mut(|cork| {
-        cork.id = 0;
-        if let Some(len) = cork.encoding.take() {
-            // Its encoder panicked in the middle of a message.
-            cork.out.truncate(len);
-        }
-        std::mem::swap(out, &mut cork.out);
-        Uncorked { messages: std::mem::take(&mut cork.messages), refused: std::mem::take(&mut cork.refused) }
-    })
-}
-
-/// Gives the emptied outbox back, so that its buffer is used again.
-pub(crate) fn recycle(out: &mut Outbox) {
-    out.clear(CORK_KEEPS);
-    CORK.with_borrow_mut(|cork| {
-        if cork.out.is_empty() {
-            std::mem::swap(out, &mut cork.out);
-        }
-    });
-}
-
-/// Appends the protocol's own reply in a batch.
-pub(crate) fn cork_reply(reply: &mut Outbox) {
-    CORK.with_borrow_mut(|cork| cork.out.append(reply));
-}
-
-/// Whether a batch of connection `id` runs on this thread, which will look at its queue and wishes by itself.
-fn is_corked(id: u64) -> bool {
-    CORK.with(|cork| cork.try_borrow().is_ok_and(|cork| cork.id == id))
-}
-
-/// Bytes in the cork, if it is the connection's.
-fn corked(id: u64) -> usize {
-    CORK.with(|cork| cork.try_borrow().map_or(0, |cork| if cork.id == id { cork.out.len() } else { 0 }))
 }
 
 impl<P: Protocol> Shared<P> {
@@ -228,8 +156,12 @@ impl<P: Protocol> Shared<P> {
 
     /// Bytes queued in all places, exact when nobody sends at the same time.
     pub(crate) fn queued(&self) -> usize {
-        let out = self.lock().out.len();
-        self.pending.load(Ordering::Relaxed) + out + corked(self.id)
+        self.queued_with(&self.lock()) + corked(self.id)
+    }
+
+    /// Bytes queued on both sides: what the loop takes over moves from one to the other under the lock.
+    fn queued_with(&self, core: &Core<P>) -> usize {
+        self.pending.load(Ordering::Relaxed) + core.out.len()
     }
 
     /// Queues what `encode` appends. The core of every `send`.
@@ -239,6 +171,7 @@ impl<P: Protocol> Shared<P> {
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
     ) -> Result<Sent, SendError<P::Error>> {
         if self.flags.load(Ordering::Acquire) & SHUT != 0 {
+            self.remote.counters.send_failures.add_shared(1);
             return Err(self.shut());
         }
         if !Self::STATELESS {
@@ -267,15 +200,15 @@ impl<P: Protocol> Shared<P> {
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
     ) -> Result<Sent, SendError<P::Error>> {
         let settings = &self.service.settings;
-        let before = cork.out.len();
+        let before = cork.begin_message();
         let queued = cork.base + before;
         if queued >= settings.high_water {
+            cork.end_message();
             cork.refused += 1;
             return Err(SendError::Full { queued });
         }
-        cork.encoding = Some(before);
         let encoded = encode(&mut P::Sending::default(), &mut cork.out);
-        cork.encoding = None;
+        cork.end_message();
         let refusal = match encoded {
             Err(error) => Some(SendError::Encode(error)),
             Ok(()) => self.over_limits(cork.base + cork.out.len(), queued, cork.out.len()),
@@ -314,9 +247,9 @@ impl<P: Protocol> Shared<P> {
         Sent::OverHighWater
     }
 
+    /// Why nothing is taken any more.
     #[cold]
     pub(crate) fn shut(&self) -> SendError<P::Error> {
-        self.remote.counters.send_failures.add_shared(1);
         if self.flags() & UPGRADED != 0 { SendError::Upgraded } else { SendError::Closed }
     }
 
@@ -334,6 +267,7 @@ impl<P: Protocol> Shared<P> {
                 }
             }
             Err(SendError::Panicked) => {
+                self.remote.counters.send_failures.add_shared(1);
                 self.wish(|wishes| wishes.end = Some(End::Panic));
             }
             Err(_) => self.remote.counters.send_failures.add_shared(1),
@@ -350,7 +284,7 @@ impl<P: Protocol> Shared<P> {
         // a message is refused or is seen by that last look.
         if self.flags.load(Ordering::Acquire) & SHUT != 0 {
             drop(core);
-            return Err(if self.flags() & UPGRADED != 0 { SendError::Upgraded } else { SendError::Closed });
+            return Err(self.shut());
         }
         let before = core.out.len();
         let base = self.pending.load(Ordering::Relaxed);
@@ -400,16 +334,6 @@ impl<P: Protocol> Shared<P> {
                 wishes.end = Some(end);
             }
         });
-    }
-
-    /// Wakes all who wait for room or for the end.
-    pub(crate) fn release(&self) {
-        if self.clear(WAITED) & WAITED != 0 {
-            let waiters = std::mem::take(&mut self.lock().waiters);
-            for waiter in waiters {
-                waiter.wake();
-            }
-        }
     }
 }
 

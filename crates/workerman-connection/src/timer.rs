@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use workerman_event::{Removed, TimerId, Timers};
 
 use crate::Error;
-use crate::panics::dispose;
+use crate::panics::{dispose, dispose_all};
 use crate::remote::Remote;
 
 /// What a timer calls.
@@ -93,7 +93,7 @@ impl Drop for Thread {
 pub struct Timer(TimerId);
 
 impl Timer {
-    /// Calls `f` once, `delay` from now.
+    /// Calls `f` once, `delay` from now; never, if the clock cannot express that.
     ///
     /// # Errors
     /// [`Error::NoLoop`] outside of an event loop's thread.
@@ -115,7 +115,7 @@ impl Timer {
 
     fn insert(delay: Duration, every: Option<Duration>, call: Call) -> Result<Self, Error> {
         let local = current().ok_or(Error::NoLoop)?;
-        let at = tokio::time::Instant::now().into_std() + delay;
+        let at = later(tokio::time::Instant::now().into_std(), delay);
         let id = local.timers.borrow_mut().insert(at, every, call);
         // A task beside the loop sets it while the loop sleeps until some later instant.
         if CURRENT.with_borrow(Option::is_none) {
@@ -140,7 +140,7 @@ impl Timer {
         let Some(local) = current() else { return 0 };
         let removed = local.timers.borrow_mut().cancel_all();
         let count = removed.len();
-        dispose(removed);
+        dispose_all(removed);
         count
     }
 
@@ -148,6 +148,12 @@ impl Timer {
     pub fn count() -> usize {
         current().map_or(0, |local| local.timers.borrow().len())
     }
+}
+
+/// `delay` after `now`; what the clock cannot express is thirty years.
+pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now.checked_add(delay.min(NEVER)).unwrap_or(now)
 }
 
 /// Waits; other connections are served meanwhile.

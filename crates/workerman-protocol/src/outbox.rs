@@ -102,10 +102,10 @@ impl Outbox {
         self.finish
     }
 
-    /// Takes back what was appended last, down to `len` bytes; does nothing if there are not more.
-    ///
-    /// It does not take back a [`finish`](Self::finish).
+    /// Takes back what was appended last, down to `len` bytes, and with it a [`finish`](Self::finish): that comes
+    /// behind everything.
     pub fn truncate(&mut self, len: usize) {
+        self.finish = false;
         if len >= self.in_pieces {
             self.tail.truncate(len - self.in_pieces);
             return;
@@ -122,6 +122,30 @@ impl Outbox {
                 return;
             }
         }
+    }
+
+    /// Takes out what was appended last, from `at` bytes on, and with it a [`finish`](Self::finish); large pieces
+    /// without a copy. `at` beyond the end counts as the end.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let mut back = Self { finish: std::mem::take(&mut self.finish), ..Self::default() };
+        if at >= self.in_pieces {
+            let at = (at - self.in_pieces).min(self.tail.len());
+            back.tail = self.tail.split_off(at);
+            return back;
+        }
+        back.tail = std::mem::take(&mut self.tail);
+        while self.in_pieces > at {
+            let Some(mut last) = self.pieces.pop_back() else { break };
+            self.in_pieces -= last.len();
+            if self.in_pieces < at {
+                let kept = last.split_to(at - self.in_pieces);
+                self.in_pieces = at;
+                self.pieces.push_back(kept);
+            }
+            back.in_pieces += last.len();
+            back.pieces.push_front(last);
+        }
+        back
     }
 
     /// Moves everything from `other` behind what is here; large pieces without a copy.
@@ -286,6 +310,36 @@ mod tests {
             assert!(slices(&out).iter().all(|chunk| !chunk.is_empty()));
             out.put_slice(b"+");
             assert_eq!(out.into_bytes(), [kept, b"+"].concat());
+        }
+    }
+
+    #[test]
+    fn truncating_takes_back_a_finish() {
+        for appended in [&b""[..], b"x"] {
+            let mut out = Outbox::new();
+            out.put_slice(b"kept");
+            out.put_slice(appended);
+            out.finish();
+            out.truncate(4);
+            assert!(!out.is_finished());
+            assert_eq!(out.into_bytes(), "kept");
+        }
+    }
+
+    #[test]
+    fn splits_at_every_length() {
+        let whole = mixed().1;
+        for at in (0..=whole.len() + 1).filter(|at| *at < 12 || *at > SHARE_FROM) {
+            let (mut out, _) = mixed();
+            out.finish();
+            let back = out.split_off(at);
+            let at = at.min(whole.len());
+            assert_eq!((out.len(), back.len()), (at, whole.len() - at));
+            assert!(!out.is_finished() && back.is_finished());
+            assert!([&out, &back].iter().all(|half| slices(half).iter().all(|chunk| !chunk.is_empty())));
+            out.put_slice(b"+");
+            assert_eq!(out.into_bytes(), [&whole[..at], b"+"].concat());
+            assert_eq!(back.into_bytes(), whole[at..]);
         }
     }
 
