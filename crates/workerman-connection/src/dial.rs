@@ -6,6 +6,8 @@
 //!       └─ failed ───┴──► Waiting ──► Resolving …   or gone: no policy, attempts used up, cancelled
 //! ```
 
+mod steps;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -13,18 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use workerman_event::{Address, Backend, Token};
+use workerman_event::{Address, Token};
 use workerman_protocol::{Protocol, Random, Role};
 
 use crate::client::Reconnect;
 use crate::drive::Drive;
-use crate::endpoint::{Endpoint, connection};
+use crate::endpoint::{Endpoint, abandon, connection};
 use crate::outcome::Settled;
 use crate::panics::{dispose, guard};
 use crate::remote::Remote;
-use crate::shared::{CLOSED, CROSSED, DIALING, MARKED, SHUT, Shared, WISHED, WOKEN};
-use crate::slots::Slots;
-use crate::turn::DialPort;
+use crate::shared::{CLOSED, CROSSED, DIALING, FINISHED, MARKED, SHUT, Shared, WISHED, WOKEN};
 use crate::{CloseReason, Connection, Error, Service, Target};
 
 /// The pause between attempts at the addresses of one name: RFC 8305, section 5.
@@ -46,7 +46,12 @@ pub(crate) enum DialEvent {
     /// A new dial.
     Start,
     /// The connection was lost.
-    Lost,
+    Lost {
+        /// The handle has asked to end.
+        cancelled: bool,
+        /// It had come up: its layer too.
+        came_up: bool,
+    },
     Resolved(io::Result<Vec<SocketAddr>>),
     Connected(Token, Address),
     Failed(Token, io::Error),
@@ -81,11 +86,22 @@ pub(crate) trait Dial: Send {
 }
 
 /// A dialer in the hands of its endpoint.
-pub(crate) struct Redial(Box<dyn Dial>);
+pub(crate) struct Redial {
+    dial: Box<dyn Dial>,
+    /// The handle has asked to end.
+    cancelled: bool,
+    /// The connection came up: its layer too.
+    pub(crate) came_up: bool,
+}
 
 impl Redial {
     pub(crate) fn will_retry(&self, reason: CloseReason) -> bool {
-        self.0.will_retry(reason)
+        !self.cancelled && self.dial.will_retry(reason)
+    }
+
+    /// There will be no other connection.
+    pub(crate) fn cancel(&mut self) {
+        self.cancelled = true;
     }
 }
 
@@ -97,6 +113,8 @@ pub(crate) struct Dialer<P: Protocol> {
     policy: Option<Reconnect>,
     /// Failed attempts in a row.
     failures: u32,
+    /// 1 once a connection has been lost that had come up: it lengthens the pauses like a failure, but is none.
+    lost: u32,
     phase: Phase,
     /// Why the client gave up, for `run`.
     last: Arc<Mutex<Option<Error>>>,
@@ -135,7 +153,17 @@ impl<P: Protocol> Dialer<P> {
         };
         let conn = connection(service, Arc::clone(remote), DIALING | id, peer, None);
         let now = tokio::time::Instant::now().into_std();
-        Self { id, conn, target, timeout, policy, failures: 0, phase: Phase::Waiting { until: now }, last }
+        Self {
+            id,
+            conn,
+            target,
+            timeout,
+            policy,
+            failures: 0,
+            lost: 0,
+            phase: Phase::Waiting { until: now },
+            last,
+        }
     }
 
     pub(crate) fn connection(&self) -> Connection<P> {
@@ -217,15 +245,19 @@ impl<P: Protocol> Dialer<P> {
                 tracing::error!(%panic, "on_error panicked");
             }
         }
-        let again =
-            self.policy.as_ref().filter(|policy| policy.max_attempts.is_none_or(|max| self.failures < max));
-        if let Some(policy) = again {
-            self.phase = Phase::Waiting { until: now + pause(policy, self.failures, random) };
+        if let Some(policy) = self.policy_after_failures() {
+            let pause = pause(policy, self.failures.saturating_add(self.lost), random);
+            self.phase = Phase::Waiting { until: now + pause };
             return true;
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         self.give_up(CloseReason::ConnectFailed);
         false
+    }
+
+    /// The policy, if it allows another attempt.
+    fn policy_after_failures(&self) -> Option<&Reconnect> {
+        self.policy.as_ref().filter(|policy| policy.max_attempts.is_none_or(|max| self.failures < max))
     }
 
     /// Nothing more will come of it.
@@ -318,22 +350,30 @@ impl<P: Protocol> Dialer<P> {
     ) -> bool {
         match event {
             DialEvent::Start => !self.stop_if_cancelled(sockets) && self.begin(sockets, now, random),
-            DialEvent::Lost => {
+            DialEvent::Lost { cancelled, came_up } => {
                 let shared = &self.conn.0;
                 shared.place.store(DIALING | self.id, Ordering::SeqCst);
                 {
                     let mut core = shared.lock();
                     core.sending = P::Sending::default();
                 }
-                shared.clear(CROSSED | WOKEN);
-                if self.cancelled() {
+                shared.clear(CROSSED | WOKEN | FINISHED);
+                if self.cancelled() || cancelled {
                     self.give_up(CloseReason::Local);
                     return false;
                 }
+                if came_up {
+                    (self.failures, self.lost) = (0, 1);
+                } else {
+                    self.failures = self.failures.saturating_add(1);
+                }
+                let Some(policy) = self.policy_after_failures() else {
+                    self.give_up(CloseReason::ConnectFailed);
+                    return false;
+                };
                 shared.clear(SHUT);
-                self.failures = 1;
-                let until = self.policy.as_ref().map_or(now, |policy| now + pause(policy, 1, random));
-                self.phase = Phase::Waiting { until };
+                let pause = pause(policy, self.failures.saturating_add(self.lost), random);
+                self.phase = Phase::Waiting { until: now + pause };
                 true
             }
             DialEvent::Resolved(Ok(addresses)) => {
@@ -396,18 +436,26 @@ impl<P: Protocol> Dial for Dialer<P> {
                 trying.running.retain(|(at, _)| *at != id);
             }
             self.clear(sockets);
-            self.failures = 0;
             {
                 let mut core = self.conn.0.lock();
                 core.peer = peer;
                 core.local = sockets.local_address(id);
             }
             let conn = self.conn.clone();
-            let mut endpoint = Endpoint::new(conn, Role::Client, id, now);
-            if self.policy.is_some() {
-                endpoint = endpoint.with_redial(Redial(self));
-            }
-            return Dialed::Up(id, Box::new(endpoint));
+            return match guard(|| Endpoint::new(conn, Role::Client, id, now)) {
+                Ok(endpoint) if self.policy.is_some() => {
+                    let redial = Redial { dial: self, cancelled: false, came_up: false };
+                    Dialed::Up(id, Box::new(endpoint.with_redial(redial)))
+                }
+                Ok(endpoint) => Dialed::Up(id, Box::new(endpoint)),
+                Err(panic) => {
+                    self.conn.0.remote.counters.panics.add(1);
+                    tracing::error!(%panic, "a protocol panicked when it was made");
+                    sockets.close(id);
+                    self.give_up(CloseReason::Panic);
+                    Dialed::Gone
+                }
+            };
         }
         if !self.handle(event, sockets, now, random) {
             return Dialed::Gone;
@@ -438,55 +486,12 @@ fn interleave(addresses: Vec<SocketAddr>) -> VecDeque<Address> {
     all
 }
 
-impl Slots {
-    /// A new dial.
-    pub(super) fn begin_dial<B: Backend>(&mut self, io: &mut B, dial: Box<dyn Dial>) {
-        let id = dial.id();
-        self.dials.insert(id, dial);
-        self.step_dial(io, id, DialEvent::Start);
-    }
-
-    /// A connection was lost that has a policy to connect again.
-    pub(super) fn redial<B: Backend>(&mut self, io: &mut B, redial: Redial) {
-        let id = redial.0.id();
-        self.dials.insert(id, redial.0);
-        self.step_dial(io, id, DialEvent::Lost);
-        if self.stopping || self.is_draining() {
-            self.step_dial(io, id, DialEvent::Cancel(CloseReason::Shutdown));
-        }
-    }
-
-    pub(super) fn step_dial<B: Backend>(&mut self, io: &mut B, id: u64, event: DialEvent) {
-        let Some(dial) = self.dials.remove(&id) else { return };
-        let now = io.now();
-        let mut random = Random::new(self.random_seed());
-        let mut port = DialPort { slots: self, io, dial: id };
-        let dialed = guard(|| dial.step(event, &mut port, now, &mut random));
-        match dialed {
-            Ok(Dialed::On(dial, deadline)) => {
-                self.dials.insert(id, dial);
-                self.dial_deadlines.schedule(deadline, id);
-            }
-            Ok(Dialed::Up(token, endpoint)) => {
-                self.local.remote.counters.connected.add(1);
-                self.install(io, token, endpoint);
-            }
-            Ok(Dialed::Gone) => {}
-            Err(panic) => {
-                self.local.remote.counters.panics.add(1);
-                tracing::error!(%panic, "a client panicked while it connected");
-            }
-        }
-    }
-}
-
 impl<P: Protocol> Drop for Dialer<P> {
     fn drop(&mut self) {
         // A loop that is gone before the dial began, or a panic: nobody waits for ever.
         let shared: &Shared<P> = &self.conn.0;
         if shared.place.load(Ordering::SeqCst) & DIALING != 0 {
-            shared.set(SHUT | CLOSED);
-            shared.release();
+            abandon(shared);
         }
     }
 }

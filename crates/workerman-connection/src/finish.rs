@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use workerman_protocol::Protocol;
+use workerman_protocol::{Protocol, Role};
 
 use crate::cork::recycle;
 use crate::drive::{Env, Gone, Io, Next};
@@ -21,7 +21,7 @@ impl<P: Protocol> Endpoint<P> {
         let finished = env.out.is_finished() || self.session.pending().is_finished();
         if finished || self.conn.0.flags() & FINISHED != 0 {
             // The protocol ends the stream behind what it has just said.
-            self.session.flush_and_close(CloseReason::Local, env.now);
+            self.session.flush_and_close(CloseReason::Local);
         }
         if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
             self.conn.0.shut_down();
@@ -58,7 +58,9 @@ impl<P: Protocol> Endpoint<P> {
             recycle(env.out);
             if below.layer.is_established() && !below.plain_out.is_empty() {
                 if let Err(error) = below.layer.send(&mut below.plain_out, self.session.pending()) {
-                    self.fail(Error::Layer(error), CloseReason::Protocol, env);
+                    // It will never go out; what waits must not keep the connection from ending.
+                    below.plain_out.clear(0);
+                    self.fail(&Error::Layer(error), CloseReason::Protocol, env);
                 }
             }
         } else if self.session.pending_len() == 0 && !hold && !self.blocked_write {
@@ -70,9 +72,9 @@ impl<P: Protocol> Endpoint<P> {
                         self.wrote(written, env);
                         if written < had {
                             self.blocked_write = true;
-                            self.session.wrote(env.now);
                             self.session.pending().append(env.out);
                         }
+                        self.session.wrote(written, env.now);
                     }
                     Err(error) => {
                         recycle(env.out);
@@ -84,9 +86,6 @@ impl<P: Protocol> Endpoint<P> {
             recycle(env.out);
             return Ok(());
         } else {
-            if self.session.pending_len() == 0 {
-                self.session.wrote(env.now);
-            }
             self.session.pending().append(env.out);
             recycle(env.out);
         }
@@ -97,9 +96,7 @@ impl<P: Protocol> Endpoint<P> {
         match io.send(self.session.pending()) {
             Ok(written) => {
                 self.wrote(written, env);
-                if written > 0 {
-                    self.session.wrote(env.now);
-                }
+                self.session.wrote(written, env.now);
                 self.blocked_write = written < had;
                 if !self.blocked_write {
                     // An idle connection owns no buffer.
@@ -148,8 +145,8 @@ impl<P: Protocol> Endpoint<P> {
                 }
                 io.shutdown_write();
                 self.session.half_close();
-                if self.session.peer_ended() && !self.session.has_input() {
-                    self.session.flush_and_close(CloseReason::PeerClosed, env.now);
+                if self.end_handled {
+                    self.session.flush_and_close(CloseReason::PeerClosed);
                 }
             }
             if self.session.phase() == Phase::Open {
@@ -179,8 +176,7 @@ impl<P: Protocol> Endpoint<P> {
                 next.gone = Gone::Close;
             }
             Phase::Closed => {
-                let abort = matches!(self.session.reason(), CloseReason::Local | CloseReason::Timeout(_));
-                next.gone = if abort { Gone::Abort } else { Gone::Close };
+                next.gone = if self.session.aborts() { Gone::Abort } else { Gone::Close };
             }
             _ => {}
         }
@@ -233,17 +229,17 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// Something went wrong that ends the connection; what is queued still goes out.
-    pub(super) fn fail(&mut self, error: Error, reason: CloseReason, env: &mut Env<'_>) {
+    pub(super) fn fail(&mut self, error: &Error, reason: CloseReason, env: &mut Env<'_>) {
         if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
             tracing::debug!(id = self.conn.0.id, %error, "error on a connection that was ending");
             return;
         }
-        let reason = match &error {
+        let reason = match error {
             Error::Reply(_) => CloseReason::Limit,
             _ => reason,
         };
-        self.tell(&error, env);
-        self.session.flush_and_close(reason, env.now);
+        self.tell(error, env);
+        self.session.flush_and_close(reason);
         self.conn.0.set(SHUT);
     }
 
@@ -264,7 +260,7 @@ impl<P: Protocol> Endpoint<P> {
     pub(super) fn panicked(&mut self, panic: String, env: &mut Env<'_>) {
         env.remote.counters.panics.add(1);
         tracing::error!(id = self.conn.0.id, worker = %self.conn.0.service.name, %panic, "a callback panicked");
-        self.fail(Error::Panic(panic), CloseReason::Panic, env);
+        self.fail(&Error::Panic(panic), CloseReason::Panic, env);
     }
 
     /// `on_close`, exactly once, and the end of the handle.
@@ -283,7 +279,8 @@ impl<P: Protocol> Endpoint<P> {
         let counters = &env.remote.counters;
         counters.closed[reason.index()].add(1);
         counters.live.set(counters.live.read().wrapping_sub(1));
-        if self.opened {
+        // A client whose layer never came up tells its end all the same: it gives up.
+        if self.greeted || (self.session.role() == Role::Client && !again) {
             let conn = &self.conn;
             let settled = guard(|| match &conn.0.service.handlers.on_close {
                 Some(on_close) => on_close(conn, reason),
@@ -331,17 +328,23 @@ impl<P: Protocol> Endpoint<P> {
         shared.release();
     }
 
-    /// Queues the protocol's own words outside of a batch.
-    pub(super) fn reply_outside(&mut self, env: &mut Env<'_>) {
+    /// Queues what the protocol says first, before anything that was sent while there was no connection.
+    pub(super) fn reply_first(&mut self, env: &mut Env<'_>) {
+        if env.reply.is_finished() {
+            self.conn.0.set(SHUT | FINISHED);
+        }
         match &mut self.below {
             Some(below) => below.plain_out.append(env.reply),
-            None => {
-                if self.session.pending_len() == 0 {
-                    self.session.wrote(env.now);
-                }
-                self.session.pending().append(env.reply);
-            }
+            None => self.session.pending().append(env.reply),
         }
         env.reply.clear(4096);
+    }
+
+    /// Queues the protocol's own words outside of a batch, behind what senders have queued.
+    pub(super) fn reply_outside(&mut self, env: &mut Env<'_>) {
+        if !env.reply.is_empty() || env.reply.is_finished() {
+            self.take_outside(env);
+        }
+        self.reply_first(env);
     }
 }

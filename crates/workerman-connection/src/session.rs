@@ -9,17 +9,21 @@
 //!                                   ▼                                          │ peer's end, or time
 //!                                 Closed ◄──────────────────────────────────────┘
 //! ```
-//! Only this file changes the phase. It does no input or output, calls no handler, takes no lock and reads no clock:
-//! who drives it passes the time in and does what it says. In `Flushing` and `Lingering` what the peer sends is read
+//! Only this file changes the phase; how input is kept and decoded is in `input`. It does no input or output, calls no
+//! handler, takes no lock and reads no clock: who drives it passes the time in and does what it says. In `Flushing` and `Lingering` what the peer sends is read
 //! and thrown away: a socket that is closed with unread input resets the peer out of its last answer.
+
+mod input;
+#[cfg(test)]
+mod tests;
 
 use std::task::Waker;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use workerman_protocol::{
-    Context, Deadline, Decoded, Eof, Goodbye, Outbox, Protocol, Random, Role, SendingHalf,
-};
+use workerman_protocol::{Context, Deadline, Goodbye, Outbox, Protocol, Random, Role, SendingHalf};
+
+pub use self::input::{Parts, Step};
 
 use crate::settings::Settings;
 use crate::{CloseReason, Timeout};
@@ -62,46 +66,6 @@ pub enum Phase {
     Closed,
 }
 
-/// What [`Session::next`] found in the input.
-pub enum Step<P: Protocol> {
-    /// A message.
-    Message(P::Incoming),
-    /// An event of the protocol.
-    Event(P::Event),
-    /// At least this many more bytes are needed.
-    Need(usize),
-    /// Nothing can be decoded until something is sent or the connection is woken.
-    Blocked,
-    /// The peer ended its stream, and everything before has been decoded.
-    End,
-    /// The peer ended its stream within a message.
-    Truncated,
-    /// The protocol refused the input.
-    Failed(P::Error),
-    /// The next message would be longer than the protocol allows.
-    TooLong {
-        /// Bytes it takes at least.
-        needed: usize,
-        /// The limit.
-        limit: usize,
-    },
-}
-
-impl<P: Protocol> std::fmt::Debug for Step<P> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Message(_) => "Message(..)",
-            Self::Event(_) => "Event(..)",
-            Self::Need(_) => "Need(..)",
-            Self::Blocked => "Blocked",
-            Self::End => "End",
-            Self::Truncated => "Truncated",
-            Self::Failed(_) => "Failed(..)",
-            Self::TooLong { .. } => "TooLong { .. }",
-        })
-    }
-}
-
 /// What has to happen because time has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expired {
@@ -126,15 +90,19 @@ pub struct Session<P: Protocol> {
     pending: Outbox,
     /// When the running protocol deadline began.
     since: Instant,
-    /// When the system last took bytes; meaningful while something is pending.
-    progress: Instant,
+    /// Since when the system has taken nothing although something is pending; `None` while it takes everything.
+    stalled: Option<Instant>,
     tick: Option<Instant>,
     phase: Phase,
     reason: CloseReason,
     role: Role,
     running: Deadline,
+    /// No protocol deadline ran after the last batch.
+    rested: bool,
     /// The peer has sent FIN.
     ended: bool,
+    /// The end is a reset.
+    aborts: bool,
     /// FIN has been sent while the phase is still `Open` (one direction of a pipe has ended).
     half_closed: bool,
     /// Over the high-water mark, and told so.
@@ -155,13 +123,15 @@ impl<P: Protocol> Session<P> {
             input: BytesMut::new(),
             pending: Outbox::new(),
             since: now,
-            progress: now,
+            stalled: None,
             tick: None,
             phase: if layered { Phase::Handshake } else { Phase::Open },
             reason: CloseReason::Local,
             role,
             running: if layered { Deadline::Handshake } else { Deadline::None },
+            rested: false,
             ended: false,
+            aborts: false,
             half_closed: false,
             full: false,
             leaving: false,
@@ -198,7 +168,7 @@ impl<P: Protocol> Session<P> {
         self
     }
 
-    /// Ends as soon as no message is in progress.
+    /// [Ends](Self::leaves_now) as soon as no message is in progress.
     pub fn leave_idle(&mut self) {
         self.leaving = true;
     }
@@ -251,148 +221,11 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// Takes what has arrived: without a copy when nothing was left from before.
-    pub fn receive(&mut self, data: &mut BytesMut) {
-        if self.input.is_empty() {
-            self.input = std::mem::take(data);
-        } else {
-            self.input.extend_from_slice(data);
-            data.clear();
-        }
-    }
-
-    /// Ends a batch: the loop's buffer goes back to it, an unfinished rest is copied to one of our own.
-    ///
-    /// `need` is what the decoder asked for last. Returns a buffer for the rest of a large message if the loop had
-    /// better read it in place: room for as much again as has been received, never more than is needed.
-    pub fn settle(
-        &mut self,
-        data: Option<&mut BytesMut>,
-        need: Option<usize>,
-        now: Instant,
-    ) -> Option<Vec<u8>> {
-        let running = self.protocol.deadline();
-        if running != self.running {
-            self.running = running;
-            self.since = now;
-        } else if matches!(running, Deadline::Idle | Deadline::Body) {
-            self.since = now;
-        }
-        if self.input.is_empty() {
-            let empty = std::mem::take(&mut self.input);
-            if let Some(data) = data {
-                // Hand the chunk back only if it is the chunk: a buffer of our own is just freed.
-                if data.capacity() == 0 {
-                    *data = empty;
-                }
-            }
-            return None;
-        }
-        let Some(need) = need else {
-            self.keep_rest(data);
-            return None;
-        };
-        if need <= IN_PLACE_FROM {
-            self.keep_rest(data);
-            return None;
-        }
-        // Grow by what was received, not by what was announced: at most twice what is here, at least 64 KiB.
-        let received = self.input.len();
-        let room = need.min(received.max(IN_PLACE_FROM));
-        let input = std::mem::take(&mut self.input);
-        let mut buffer = match data {
-            Some(data) if data.capacity() == 0 => {
-                let mut own = Vec::with_capacity(received + room);
-                own.extend_from_slice(&input);
-                *data = input;
-                data.clear();
-                own
-            }
-            _ => Vec::from(input),
-        };
-        if buffer.capacity() - buffer.len() < room {
-            buffer.reserve_exact(room);
-        }
-        self.lent = buffer.len();
-        Some(buffer)
-    }
-
-    /// An unfinished rest moves out of the loop's chunk, so that an idle connection pins no 64 KiB.
-    fn keep_rest(&mut self, data: Option<&mut BytesMut>) {
-        if let Some(data) = data {
-            if data.capacity() == 0 {
-                let rest = BytesMut::from(&self.input[..]);
-                *data = std::mem::replace(&mut self.input, rest);
-                data.clear();
-            }
-        }
-    }
-
-    /// Puts back the buffer that was lent, with what was appended to it.
-    pub fn refill(&mut self, buffer: Vec<u8>) {
-        let buffer = BytesMut::from(bytes::Bytes::from(buffer));
-        if self.input.is_empty() {
-            self.input = buffer;
-        } else {
-            self.input.extend_from_slice(&buffer);
-        }
-    }
-
-    /// The peer has ended its stream.
-    pub fn end_of_stream(&mut self) {
-        self.ended = true;
-    }
-
-    /// The next thing in the input.
-    #[inline]
-    pub fn next(&mut self, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) -> Step<P> {
-        if self.phase != Phase::Open {
-            self.input.clear();
-            return Step::Need(1);
-        }
-        let mut cx = Self::context(self.role, turn, sending);
-        match self.protocol.decode(&mut self.input, &mut cx) {
-            Ok(Decoded::Message(message)) => Step::Message(message),
-            Ok(Decoded::Event(event)) => Step::Event(event),
-            Ok(Decoded::Blocked) => Step::Blocked,
-            Ok(Decoded::Need(more)) => {
-                if self.ended {
-                    return match self.protocol.eof(&mut self.input, &mut cx) {
-                        Ok(Eof::Message(message)) => Step::Message(message),
-                        Ok(Eof::Clean) => Step::End,
-                        Ok(Eof::Truncated) => Step::Truncated,
-                        Err(error) => Step::Failed(error),
-                    };
-                }
-                let more = more.max(1);
-                let limit = self.protocol.max_message();
-                let needed = self.input.len().saturating_add(more);
-                if needed > limit { Step::TooLong { needed, limit } } else { Step::Need(more) }
-            }
-            Err(error) => Step::Failed(error),
-        }
-    }
-
-    /// Whether input waits in our own buffer, decodable or not.
-    pub fn has_input(&self) -> bool {
-        !self.input.is_empty()
-    }
-
-    /// Whether the loop should read: always, except while the input that waits is above `limit`.
-    pub fn wants_input(&self, waiting: bool, limit: usize) -> bool {
-        match self.phase {
-            Phase::Open => !self.ended && !(waiting && self.input.len() >= limit),
-            Phase::Closed => false,
-            _ => true,
-        }
-    }
-
     /// Begins to end: no more messages; what is queued goes out first. Does nothing if it ends already.
-    pub fn flush_and_close(&mut self, reason: CloseReason, now: Instant) {
-        if matches!(self.phase, Phase::Open | Phase::Handshake) {
+    pub fn flush_and_close(&mut self, reason: CloseReason) {
+        if self.is_alive() {
             self.phase = Phase::Flushing;
             self.reason = reason;
-            self.progress = now;
             self.input = BytesMut::new();
         }
     }
@@ -406,12 +239,29 @@ impl<P: Protocol> Session<P> {
 
     /// Over, at once. Keeps the reason of an end that had begun.
     pub fn closed(&mut self, reason: CloseReason) {
-        if matches!(self.phase, Phase::Open | Phase::Handshake) {
+        if self.is_alive() {
             self.reason = reason;
         }
         self.phase = Phase::Closed;
+        self.stalled = None;
         self.input = BytesMut::new();
         self.pending = Outbox::new();
+    }
+
+    /// As [`closed`](Self::closed), and the peer is to see a reset: what was queued for it is lost.
+    pub fn reset(&mut self, reason: CloseReason) {
+        self.aborts |= self.phase != Phase::Closed;
+        self.closed(reason);
+    }
+
+    /// Whether the socket is to be reset rather than closed.
+    pub fn aborts(&self) -> bool {
+        self.aborts
+    }
+
+    /// Whether the connection is up and has not begun to end.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Handshake)
     }
 
     /// FIN was sent in one direction only; messages of the peer still come.
@@ -445,8 +295,10 @@ impl<P: Protocol> Session<P> {
     }
 
     fn leave(&mut self, goodbye: Goodbye, reason: CloseReason) {
-        self.reason = reason;
-        self.leaving = goodbye == Goodbye::AfterMessage;
+        if self.phase == Phase::Open {
+            self.reason = reason;
+            self.leaving |= goodbye == Goodbye::AfterMessage;
+        }
     }
 
     /// Ends at `at` if the peer has not ended before; an earlier instant stays.
@@ -491,9 +343,30 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// The system took bytes.
-    pub fn wrote(&mut self, now: Instant) {
-        self.progress = now;
+    /// The system was offered what is pending and took `taken` bytes of it, and not everything if something is left.
+    pub fn wrote(&mut self, taken: usize, now: Instant) {
+        if self.pending.is_empty() {
+            self.stalled = None;
+        } else if taken > 0 || self.stalled.is_none() {
+            self.stalled = Some(now);
+        }
+    }
+
+    fn write_deadline(&self, settings: &Settings) -> Option<Instant> {
+        Some(self.stalled? + settings.write_timeout?)
+    }
+
+    /// When the deadline of the protocol passes, if one runs.
+    fn protocol_deadline(&self, settings: &Settings, busy: bool) -> Option<Instant> {
+        if busy || self.ended || self.rests() {
+            return None;
+        }
+        Some(self.since + settings.duration(self.running)?)
+    }
+
+    /// A peer that is still taking an answer is not idle; whether it takes enough is the write deadline's matter.
+    fn rests(&self) -> bool {
+        self.running == Deadline::Idle && !self.pending.is_empty()
     }
 
     /// Compares what is queued with the high-water mark; `true` once when it is reached.
@@ -529,26 +402,15 @@ impl<P: Protocol> Session<P> {
                 }
             }
             Phase::Open => {
-                if !busy && !self.ended {
-                    if let Some(duration) = settings.duration(self.running) {
-                        sooner(self.since + duration);
-                    }
-                }
-                if let Some(at) = self.tick {
-                    sooner(at);
-                }
-                if let Some(at) = self.leave_by {
-                    sooner(at);
-                }
+                let own = [self.protocol_deadline(settings, busy), self.tick, self.leave_by];
+                own.into_iter().flatten().for_each(&mut sooner);
             }
             Phase::Flushing => {}
             Phase::Lingering { until } => sooner(until),
             Phase::Closed => return None,
         }
-        if !self.pending.is_empty() {
-            if let Some(duration) = settings.write_timeout {
-                sooner(self.progress + duration);
-            }
+        if let Some(at) = self.write_deadline(settings) {
+            sooner(at);
         }
         next
     }
@@ -561,29 +423,21 @@ impl<P: Protocol> Session<P> {
         handshake: Option<Instant>,
         busy: bool,
     ) -> Option<Expired> {
-        if !self.pending.is_empty() {
-            if let Some(duration) = settings.write_timeout {
-                if now >= self.progress + duration {
-                    return Some(Expired::Stalled);
-                }
-            }
+        if self.phase != Phase::Closed && self.write_deadline(settings).is_some_and(|at| now >= at) {
+            return Some(Expired::Stalled);
         }
         match self.phase {
             Phase::Handshake => {
                 handshake.filter(|at| now >= *at).map(|_| Expired::Timeout(Timeout::Handshake))
             }
             Phase::Open => {
-                if !busy && !self.ended {
-                    if let Some(duration) = settings.duration(self.running) {
-                        if now >= self.since + duration {
-                            return Some(Expired::Timeout(match self.running {
-                                Deadline::Handshake => Timeout::Handshake,
-                                Deadline::Head => Timeout::Head,
-                                Deadline::Body => Timeout::Body,
-                                Deadline::Idle | Deadline::None => Timeout::Idle,
-                            }));
-                        }
-                    }
+                if self.protocol_deadline(settings, busy).is_some_and(|at| now >= at) {
+                    return Some(Expired::Timeout(match self.running {
+                        Deadline::Handshake => Timeout::Handshake,
+                        Deadline::Head => Timeout::Head,
+                        Deadline::Body => Timeout::Body,
+                        Deadline::Idle | Deadline::None => Timeout::Idle,
+                    }));
                 }
                 if self.leave_by.is_some_and(|at| now >= at) {
                     return Some(Expired::Leave);
@@ -593,24 +447,6 @@ impl<P: Protocol> Session<P> {
             Phase::Lingering { until } if now >= until => Some(Expired::Linger),
             _ => None,
         }
-    }
-
-    /// Another protocol takes over: the unread bytes, and what waits to be written.
-    pub fn into_parts(self) -> Parts {
-        Parts {
-            unread: self.protocol.into_parts(self.input),
-            pending: self.pending,
-            ended: self.ended,
-            full: self.full,
-        }
-    }
-
-    /// Continues with what another protocol left.
-    pub fn adopt(&mut self, parts: Parts) {
-        self.input = parts.unread;
-        self.pending = parts.pending;
-        self.ended = parts.ended;
-        self.full = parts.full;
     }
 }
 
@@ -622,20 +458,4 @@ impl<P: Protocol> std::fmt::Debug for Session<P> {
             .field("pending", &self.pending.len())
             .finish_non_exhaustive()
     }
-}
-
-/// From this many missing bytes on, the rest of a message is read into a buffer of its own: 64 KiB.
-const IN_PLACE_FROM: usize = 64 * 1024;
-
-/// What moves to the protocol that takes over.
-#[derive(Debug, Default)]
-pub struct Parts {
-    /// Bytes that the old protocol has not decoded.
-    pub unread: BytesMut,
-    /// What the old protocol had to say, to be written first.
-    pub pending: Outbox,
-    /// The peer has ended its stream.
-    pub ended: bool,
-    /// The queue was over its high-water mark.
-    pub full: bool,
 }

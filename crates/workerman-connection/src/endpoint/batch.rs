@@ -1,0 +1,460 @@
+//! The batch of an endpoint: take what arrived, decode, call back, and leave the socket in the state that fits.
+
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use workerman_protocol::Protocol;
+
+use super::{Endpoint, turn};
+use crate::cork::{cork, cork_reply, uncork};
+use crate::drive::{Env, Gone, Io, Next};
+use crate::layer::Received;
+use crate::outcome::Settled;
+use crate::panics::{dispose, guard};
+use crate::session::{Phase, Step};
+use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, WOKEN, bump};
+use crate::{CloseReason, Connection, Error};
+
+/// Something decoded that waits for a suspended handler.
+pub(super) enum Parked<P: Protocol> {
+    Message(P::Incoming),
+    Event(P::Event),
+    End,
+    Failed(Error, CloseReason),
+}
+
+impl<P: Protocol> Endpoint<P> {
+    /// One batch, with what arrived, if something did.
+    pub(super) fn batch(
+        &mut self,
+        mut data: Option<&mut BytesMut>,
+        io: &mut dyn Io,
+        env: &mut Env<'_>,
+    ) -> Next {
+        let mut next = Next::default();
+        let arrived = data.is_some() || std::mem::take(&mut self.arrived);
+        if let Some(data) = data.as_deref_mut() {
+            bump(&self.conn.0.traffic.bytes_in, data.len() as u64);
+            env.remote.counters.bytes_in.add(data.len() as u64);
+        }
+        let layered = self.below.is_some();
+        if layered {
+            if let Some(data) = data.take() {
+                self.unwrap_layer(data, env);
+            }
+        } else if let Some(data) = data.as_deref_mut() {
+            self.session.receive(data);
+        }
+        // A drain inside may let more be decoded: a second round at once, further ones in later turns.
+        let mut need = None;
+        for round in 0..2 {
+            next.again = false;
+            let opens = self.open_when_established(env);
+            self.take_outside(env);
+            cork(self.conn.0.id, self.session.pending_len() + self.plain_waiting());
+            if opens && self.session.phase() == Phase::Open {
+                self.handle(env, |handlers, conn| match &handlers.on_connect {
+                    Some(on_connect) => on_connect(conn),
+                    None => Settled::Done,
+                });
+            }
+            if std::mem::take(&mut self.drained) {
+                self.call(env, |handlers, conn| {
+                    if let Some(on_buffer_drain) = &handlers.on_buffer_drain {
+                        on_buffer_drain(conn);
+                    }
+                });
+            }
+            need = self.decode_all(env, &mut next);
+            let crossed = self.conn.0.flags() & CROSSED != 0;
+            if self.session.fills(
+                self.session.pending_len() + self.plain_waiting(),
+                crossed,
+                &self.conn.0.service.settings,
+            ) {
+                self.call(env, |handlers, conn| {
+                    if let Some(on_buffer_full) = &handlers.on_buffer_full {
+                        on_buffer_full(conn);
+                    }
+                });
+                self.obey(env);
+            }
+            let sent = uncork(env.out);
+            if sent.messages > 0 {
+                let messages_out = &self.conn.0.traffic.messages_out;
+                // Senders outside write this counter too.
+                messages_out.fetch_add(sent.messages, Ordering::Relaxed);
+                env.remote.counters.messages_out.add_shared(sent.messages);
+            }
+            if sent.refused > 0 {
+                env.remote.counters.send_failures.add_shared(sent.refused);
+            }
+            self.flush(io, env, &mut next);
+            if next.gone != Gone::No || !self.drained {
+                break;
+            }
+            if round == 1 {
+                next.again = true;
+            }
+        }
+        self.rest(data, arrived, need, io, env, &mut next);
+        next
+    }
+
+    /// Puts the socket into the state that fits: what to read, into which buffer, until when.
+    fn rest(
+        &mut self,
+        data: Option<&mut BytesMut>,
+        arrived: bool,
+        need: Option<usize>,
+        io: &mut dyn Io,
+        env: &mut Env<'_>,
+        next: &mut Next,
+    ) {
+        if next.gone != Gone::No || next.switch.is_some() {
+            if let Some(data) = data {
+                // Whatever is left is nobody's; a switch has taken its bytes along.
+                data.clear();
+            }
+            return;
+        }
+        let settings = &self.conn.0.service.settings;
+        let waiting = self.waiting() || next.again;
+        let need = need.filter(|_| !waiting && self.below.is_none());
+        let busy = self.busy();
+        self.session.watch(arrived, busy, env.now);
+        if let Some(buffer) = self.session.settle(data, need) {
+            self.lent = true;
+            io.lend(buffer);
+        }
+        let read = match self.session.phase() {
+            Phase::Open => !self.paused && self.session.wants_input(waiting, settings.read_ahead),
+            Phase::Closed => false,
+            _ => true,
+        };
+        if read != self.reading {
+            self.reading = read;
+            io.set_read(read);
+        }
+        if self.conn.0.flags() & (WISHED | QUEUED) != 0 {
+            next.again = true;
+        }
+        let handshake = self.below.as_ref().and_then(|below| below.deadline);
+        next.deadline = self.session.deadline(settings, handshake, busy);
+    }
+
+    /// Whether the peer waits for us, so that the protocol's own deadlines rest.
+    pub(super) fn busy(&self) -> bool {
+        self.task.is_some() || self.paused || self.blocked_decode || self.session.is_full()
+    }
+
+    /// Whether decoded or undecoded input waits for something of ours.
+    fn waiting(&self) -> bool {
+        self.task.is_some() || self.blocked_decode || self.session.is_full() || self.parked.is_some()
+    }
+
+    /// Moves what senders outside have queued behind what waits already.
+    pub(crate) fn take_outside(&mut self, env: &mut Env<'_>) {
+        let shared = &self.conn.0;
+        // A connection that takes nothing any more is always looked at: a sender that won against `SHUT` may be under
+        // the lock still, and after this look there can be none.
+        if shared.flags() & (QUEUED | SHUT) == 0 {
+            return;
+        }
+        let mut core = shared.lock();
+        shared.clear(QUEUED);
+        self.accounted += std::mem::take(&mut core.counted);
+        let out = match &mut self.below {
+            Some(below) => &mut below.plain_out,
+            None => self.session.pending(),
+        };
+        out.append(&mut core.out);
+        core.out.clear(0);
+        // Still under the lock: nobody sees these bytes on neither side, or on both.
+        let queued = self.session.pending_len() + self.plain_waiting();
+        self.conn.0.pending.store(queued, Ordering::Relaxed);
+        drop(core);
+        let _ = env;
+    }
+
+    pub(crate) fn plain_waiting(&self) -> usize {
+        self.below.as_ref().map_or(0, |below| below.plain_out.len())
+    }
+
+    /// Wire bytes through the layer.
+    fn unwrap_layer(&mut self, data: &mut BytesMut, env: &mut Env<'_>) {
+        if !self.session.is_alive() {
+            // It has said its last; what it might owe for this cannot be written behind the FIN.
+            data.clear();
+            return;
+        }
+        let Some(below) = &mut self.below else { return };
+        let received = below.layer.receive(env.now, data, &mut below.plain_in, self.session.pending());
+        data.clear();
+        if !below.plain_in.is_empty() {
+            self.session.receive(&mut below.plain_in);
+        }
+        match received {
+            Ok(Received::More) => {}
+            Ok(Received::End) => {
+                below.ended = true;
+                self.end_of_stream();
+            }
+            Err(error) => self.fail(&Error::Layer(error), CloseReason::Protocol, env),
+        }
+    }
+
+    /// The plain stream has ended. Before the layer is through that is the end of everything.
+    pub(super) fn end_of_stream(&mut self) {
+        self.session.end_of_stream();
+        let established = self.below.as_ref().is_none_or(|below| below.layer.is_established());
+        if !established {
+            self.session.flush_and_close(CloseReason::PeerClosed);
+        }
+    }
+
+    /// Opens the protocol, once the layer is through; what it says goes out before anything else. `true`: now.
+    fn open_when_established(&mut self, env: &mut Env<'_>) -> bool {
+        if self.opened || !matches!(self.session.phase(), Phase::Handshake | Phase::Open) {
+            return false;
+        }
+        if let Some(below) = &mut self.below {
+            if !below.layer.is_established() {
+                return false;
+            }
+            below.deadline = None;
+        }
+        self.opened = true;
+        let opened = self.session.open(&mut turn(env, &self.waker), &*self.conn.0);
+        self.reply_first(env);
+        if let Err(error) = opened {
+            self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
+            return false;
+        }
+        self.greeted = true;
+        if let Some(redial) = &mut self.redial {
+            redial.came_up = true;
+        }
+        true
+    }
+
+    /// Decodes and handles until nothing more can be done in this turn. Returns what the decoder needs.
+    fn decode_all(&mut self, env: &mut Env<'_>, next: &mut Next) -> Option<usize> {
+        let mut messages = 0;
+        let need = self.decode_some(env, next, &mut messages);
+        if messages > 0 {
+            bump(&self.conn.0.traffic.messages_in, messages);
+            env.remote.counters.messages_in.add(messages);
+        }
+        need
+    }
+
+    fn decode_some(&mut self, env: &mut Env<'_>, next: &mut Next, messages: &mut u64) -> Option<usize> {
+        self.obey(env);
+        if self.conn.0.flags() & WOKEN != 0 {
+            self.conn.0.clear(WOKEN);
+            self.blocked_decode = false;
+            self.poll_task(env);
+        }
+        let budget = self.conn.0.service.settings.messages_per_turn as u64;
+        loop {
+            if self.conn.0.flags.load(Ordering::Acquire) & (WISHED | CROSSED | FINISHED) != 0 {
+                self.obey(env);
+                if self.conn.0.flags() & (CROSSED | FINISHED) != 0 {
+                    return None;
+                }
+            }
+            if self.session.phase() != Phase::Open || self.paused || self.session.is_full() {
+                return None;
+            }
+            if self.task.is_some() && self.parked.is_some() {
+                return None;
+            }
+            if self.switch.is_some() && (self.task.is_some() || !self.unpark_before_switch(messages, env)) {
+                return None;
+            }
+            if self.task.is_none() {
+                if *messages >= budget {
+                    next.again = true;
+                    return None;
+                }
+                if let Some(parked) = self.parked.take() {
+                    self.unpark(*parked, messages, env);
+                    continue;
+                }
+                if !self.lent && self.session.leaves_now() {
+                    self.session.flush_and_close(self.session.reason());
+                    return None;
+                }
+            }
+            if self.lent {
+                // The first part of a message is with the backend: there is nothing to look at.
+                return None;
+            }
+            let step = self.session.next(&mut turn(env, &self.waker), &*self.conn.0);
+            if !env.reply.is_empty() || env.reply.is_finished() {
+                self.reply(env);
+            }
+            let parked = match step {
+                Step::Message(message) if self.task.is_none() => {
+                    *messages += 1;
+                    self.message(message, env);
+                    continue;
+                }
+                Step::Need(more) => {
+                    self.blocked_decode = false;
+                    return Some(more);
+                }
+                Step::Blocked => {
+                    self.blocked_decode = true;
+                    return None;
+                }
+                Step::Message(message) => Parked::Message(message),
+                Step::Event(event) => Parked::Event(event),
+                Step::End => Parked::End,
+                Step::Truncated => Parked::Failed(Error::Truncated, CloseReason::Protocol),
+                Step::Failed(error) => Parked::Failed(Error::Protocol(error.into()), CloseReason::Protocol),
+                Step::TooLong { needed, limit } => {
+                    Parked::Failed(Error::MessageTooLong { needed, limit }, CloseReason::Limit)
+                }
+            };
+            if self.task.is_some() {
+                self.parked = Some(Box::new(parked));
+                return None;
+            }
+            self.unpark(parked, messages, env);
+        }
+    }
+
+    /// What the old protocol decoded before it was replaced is still its own; the end of the stream is the next one's.
+    fn unpark_before_switch(&mut self, messages: &mut u64, env: &mut Env<'_>) -> bool {
+        match self.parked.take().map(|parked| *parked) {
+            None | Some(Parked::End) => false,
+            Some(parked) => {
+                self.unpark(parked, messages, env);
+                true
+            }
+        }
+    }
+
+    fn unpark(&mut self, parked: Parked<P>, messages: &mut u64, env: &mut Env<'_>) {
+        match parked {
+            Parked::Message(message) => {
+                *messages += 1;
+                self.message(message, env);
+            }
+            Parked::Event(event) => self.handle(env, |handlers, conn| match &handlers.on_event {
+                Some(on_event) => on_event(conn, event),
+                None => Settled::Done,
+            }),
+            Parked::End => self.peer_ended(),
+            Parked::Failed(error, reason) => self.fail(&error, reason, env),
+        }
+    }
+
+    /// Everything that the peer sent has been handled, and nothing more will come.
+    fn peer_ended(&mut self) {
+        match &self.forward {
+            // One direction of a pipe: the other goes on until it ends as well.
+            Some(forward) if !self.session.is_half_closed() => {
+                forward.ended();
+                self.paused = true;
+                self.end_handled = true;
+            }
+            _ => self.session.flush_and_close(CloseReason::PeerClosed),
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, message: P::Incoming, env: &mut Env<'_>) {
+        if let Some(forward) = &self.forward {
+            let settled = guard(|| forward.message(&self.conn, message));
+            self.settle(settled, env);
+            return;
+        }
+        self.handle(env, |handlers, conn| match &handlers.on_message {
+            Some(on_message) => on_message(conn, message),
+            None => Settled::Done,
+        });
+    }
+
+    /// Calls a callback that may fail or suspend.
+    #[inline]
+    fn handle(&mut self, env: &mut Env<'_>, f: impl FnOnce(&crate::Handlers<P>, &Connection<P>) -> Settled) {
+        let conn = &self.conn;
+        let settled = guard(|| f(&conn.0.service.handlers, conn));
+        self.settle(settled, env);
+    }
+
+    #[inline]
+    fn settle(&mut self, settled: Result<Settled, String>, env: &mut Env<'_>) {
+        match settled {
+            Ok(Settled::Done) => {}
+            Ok(Settled::Later(task)) => {
+                self.task = Some(task);
+                self.poll_task(env);
+            }
+            Ok(Settled::Fail(error)) => self.fail(&error, CloseReason::Handler, env),
+            Err(panic) => self.panicked(panic, env),
+        }
+    }
+
+    /// Calls a callback that only watches.
+    pub(super) fn call(&mut self, env: &mut Env<'_>, f: impl FnOnce(&crate::Handlers<P>, &Connection<P>)) {
+        let conn = &self.conn;
+        if let Err(panic) = guard(|| f(&conn.0.service.handlers, conn)) {
+            self.panicked(panic, env);
+        }
+    }
+
+    /// Polls the suspended handler.
+    fn poll_task(&mut self, env: &mut Env<'_>) {
+        let Some(task) = &mut self.task else { return };
+        let mut cx = Context::from_waker(&self.waker);
+        let polled = guard(|| task.as_mut().poll(&mut cx));
+        match polled {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(Ok(()))) => dispose(self.task.take()),
+            Ok(Poll::Ready(Err(error))) => {
+                dispose(self.task.take());
+                let reason = match error {
+                    Error::Reply(_) => CloseReason::Limit,
+                    _ => CloseReason::Handler,
+                };
+                self.fail(&error, reason, env);
+            }
+            Err(panic) => {
+                dispose(self.task.take());
+                self.panicked(panic, env);
+            }
+        }
+    }
+
+    /// Queues the protocol's own reply, in order with the application's messages.
+    pub(super) fn reply(&mut self, env: &mut Env<'_>) {
+        if env.reply.is_empty() && !env.reply.is_finished() {
+            return;
+        }
+        if env.reply.is_finished() {
+            self.conn.0.set(SHUT | FINISHED);
+        }
+        if Shared::<P>::STATELESS {
+            cork_reply(env.reply);
+        } else {
+            let mut core = self.conn.0.lock();
+            core.out.append(env.reply);
+            drop(core);
+            self.conn.0.set(QUEUED);
+        }
+        env.reply.clear(4096);
+    }
+
+    pub(super) fn restore_lent(&mut self, io: &mut dyn Io) {
+        if std::mem::take(&mut self.lent) {
+            if let Some(buffer) = io.reclaim() {
+                self.session.refill(buffer);
+            }
+        }
+    }
+}
