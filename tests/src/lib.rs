@@ -3,4 +3,5 @@
 
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
+pub mod serving;
 pub mod skip;

@@ -29,7 +29,6 @@ pub(crate) trait Control {
     fn listen(&mut self, key: u64, listener: Listener, accept: Box<dyn Accept>) -> io::Result<()>;
     fn unlisten(&mut self, key: u64);
     fn accepting(&mut self, key: u64, on: bool);
-    fn resume_capped(&mut self);
     fn dial(&mut self, dial: Box<dyn Dial>);
     fn watch_signal(&mut self, signal: Signal, call: Box<dyn FnMut()>) -> io::Result<()>;
     fn drain(&mut self, limit: Duration, done: Box<dyn FnOnce(Drained)>);
@@ -196,7 +195,7 @@ impl EventLoop {
             match kind {
                 #[cfg(target_os = "linux")]
                 BackendKind::Epoll => {
-                    self.run_on(workerman_event::epoll::Epoll::new().map_err(Error::Start)?).await
+                    self.run_on(workerman_event::epoll::Epoll::new().map_err(Error::Start)?).await;
                 }
                 _ => self.run_on(workerman_event::tokio_backend::Tokio::new()).await,
             }
@@ -261,6 +260,7 @@ impl<B: Backend> Driver<B> {
         self.slots.run_inbox(io);
         more |= self.slots.run_again(io);
         more |= self.slots.run_held(io);
+        self.slots.settle_drain();
         let end = io.refresh();
         self.slots.turn_took(end, end.saturating_duration_since(began));
         if self.slots.is_over(end) {

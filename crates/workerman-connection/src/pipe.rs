@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use workerman_protocol::Protocol;
+use workerman_protocol::{Outbox, Protocol};
 
 use crate::outcome::Settled;
 use crate::shared::End;
 use crate::{Connection, Error, SendError, Sent};
 
-/// How long a pipe waits when all queues of the other's loop together are full.
-const LOOP_FULL_PAUSE: Duration = Duration::from_millis(5);
+/// How long a pipe waits when there is room for some message but not for this one, or when all queues of the other's
+/// loop together are full: nothing wakes it when that changes.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the messages of a connection go in place of its `on_message`.
 pub(crate) trait Forward<P: Protocol>: Send {
@@ -34,26 +35,13 @@ where
     P::Incoming: Into<Q::Outgoing>,
 {
     fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled {
-        let mut message = Some(message.into());
-        match offer(&self.0, &mut message) {
+        let mut parcel = Parcel::Message(message.into());
+        match parcel.offer(&self.0) {
             Ok(Sent::Accepted) => Settled::Done,
             Ok(Sent::OverHighWater) | Err(SendError::Full { .. } | SendError::LoopFull { .. }) => {
                 // This connection is not read until the other has drained: exactly what a suspended handler does.
-                let to = self.0.clone();
-                Settled::Later(Box::pin(async move {
-                    while to.ready().await.is_ok() && message.is_some() {
-                        match offer(&to, &mut message) {
-                            Err(SendError::Full { .. }) if message.is_some() => {}
-                            // This connection has room and its loop has none: nothing wakes us when it has.
-                            Err(SendError::LoopFull { .. }) if message.is_some() => {
-                                tokio::time::sleep(LOOP_FULL_PAUSE).await;
-                            }
-                            Ok(_) | Err(SendError::Closed | SendError::Upgraded) => return Ok(()),
-                            Err(error) => return Err(Error::Reply(error.into())),
-                        }
-                    }
-                    Ok(())
-                }))
+                let (to, own) = (self.0.clone(), conn.clone());
+                Settled::Later(Box::pin(async move { parcel.deliver(&to, &own).await }))
             }
             Err(SendError::Closed | SendError::Upgraded) => {
                 conn.close();
@@ -74,13 +62,62 @@ where
     }
 }
 
-/// Sends a message; a full queue leaves it in place.
-fn offer<Q: Protocol>(
-    to: &Connection<Q>,
-    message: &mut Option<Q::Outgoing>,
-) -> Result<Sent, SendError<Q::Error>> {
-    to.0.push(|sending, out| match message.take() {
-        Some(message) => Q::encode(sending, message, out),
-        None => Ok(()),
-    })
+/// A message on its way.
+enum Parcel<Q: Protocol> {
+    Message(Q::Outgoing),
+    /// Encoded, and found too large for the room that there was.
+    Encoded(Outbox),
+    Delivered,
+}
+
+impl<Q: Protocol> Parcel<Q> {
+    /// Sends it; what does not fit stays here.
+    fn offer(&mut self, to: &Connection<Q>) -> Result<Sent, SendError<Q::Error>> {
+        let mut rest = Outbox::new();
+        let sent = to.0.push_or_keep(
+            |sending, out| match std::mem::replace(self, Self::Delivered) {
+                Self::Message(message) => Q::encode(sending, message, out),
+                Self::Encoded(mut bytes) => {
+                    out.append(&mut bytes);
+                    Ok(())
+                }
+                Self::Delivered => Ok(()),
+            },
+            &mut rest,
+        );
+        if !rest.is_empty() {
+            *self = Self::Encoded(rest);
+        }
+        sent
+    }
+
+    /// Waits until it is taken and there is room again.
+    async fn deliver(mut self, to: &Connection<Q>, own: &Connection<impl Protocol>) -> Result<(), Error> {
+        let limit = to.service().settings().hard_limit;
+        loop {
+            if let Self::Encoded(bytes) = &self {
+                if bytes.len() > limit {
+                    let error = SendError::<Q::Error>::Full { queued: to.buffered() };
+                    return Err(Error::Reply(error.into()));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            if to.ready().await.is_err() {
+                // What was on its way cannot arrive any more.
+                if !matches!(self, Self::Delivered) {
+                    own.close();
+                }
+                return Ok(());
+            }
+            match self {
+                Self::Delivered => return Ok(()),
+                _ => match self.offer(to) {
+                    Ok(_) | Err(SendError::Full { .. }) => {}
+                    Err(SendError::LoopFull { .. }) => tokio::time::sleep(PAUSE).await,
+                    Err(SendError::Closed | SendError::Upgraded) => {}
+                    Err(error) => return Err(Error::Reply(error.into())),
+                },
+            }
+        }
+    }
 }

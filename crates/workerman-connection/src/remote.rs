@@ -24,11 +24,13 @@ pub(crate) struct Inbox {
     /// Clients that are not connected, likewise.
     pub(crate) dials: Vec<u64>,
     pub(crate) commands: VecDeque<Command>,
+    /// A service that was full has a place again.
+    pub(crate) room: bool,
 }
 
 impl Inbox {
     pub(crate) fn is_empty(&self) -> bool {
-        self.marked.is_empty() && self.dials.is_empty() && self.commands.is_empty()
+        self.marked.is_empty() && self.dials.is_empty() && self.commands.is_empty() && !self.room
     }
 }
 
@@ -70,6 +72,12 @@ impl Remote {
 
     pub(crate) fn mark_dial(&self, dial: u64) {
         self.lock().dials.push(dial);
+        self.wake();
+    }
+
+    /// Tells the loop that a service of its, which was full, has a place again.
+    pub(crate) fn offer_room(&self) {
+        self.lock().room = true;
         self.wake();
     }
 

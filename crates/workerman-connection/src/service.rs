@@ -8,6 +8,7 @@ use bytes::Bytes;
 use workerman_protocol::{Outbox, Protocol};
 
 use crate::remote::Remote;
+use crate::shared::RESERVED;
 use crate::{Connection, Handlers, Layer, SendError, Settings};
 
 type MakeProtocol<P> = Box<dyn Fn() -> P + Send + Sync>;
@@ -26,11 +27,22 @@ pub struct Service<P: Protocol> {
     owner: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Open connections, for the cap.
     pub(crate) live: AtomicUsize,
-    registries: Mutex<Vec<Registry<P>>>,
+    /// Loops that have stopped to accept until there is room.
+    waiting: Mutex<Vec<Arc<Remote>>>,
+    registries: Mutex<Registries<P>>,
+}
+
+/// The connections of one service, by loop.
+struct Registries<P: Protocol> {
+    last: usize,
+    /// In the order of their numbers.
+    list: Vec<Registry<P>>,
 }
 
 /// The connections of one service on one loop, by slot.
 struct Registry<P: Protocol> {
+    /// Counted from 1 and never reused, so that a walk finds its place again.
+    number: usize,
     remote: Arc<Remote>,
     connections: Vec<Option<Connection<P>>>,
 }
@@ -52,7 +64,8 @@ impl<P: Protocol> Service<P> {
             state: OnceLock::new(),
             owner: OnceLock::new(),
             live: AtomicUsize::new(0),
-            registries: Mutex::default(),
+            waiting: Mutex::default(),
+            registries: Mutex::new(Registries { last: 0, list: Vec::new() }),
         }
     }
 
@@ -110,51 +123,82 @@ impl<P: Protocol> Service<P> {
         self.layer.as_ref().map(|make| make())
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.settings.max_connections.is_none_or(|max| self.len() < max)
+    /// Takes a place for one more connection, if there is one.
+    pub(crate) fn reserve(&self) -> bool {
+        let max = self.settings.max_connections.unwrap_or(usize::MAX);
+        let room = |live| (live < max).then_some(live + 1);
+        self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_ok()
     }
 
-    fn registries(&self) -> std::sync::MutexGuard<'_, Vec<Registry<P>>> {
+    /// Whether it is full; if so, the loop is told when there is room.
+    pub(crate) fn waits_for_room(&self, remote: &Arc<Remote>) -> bool {
+        let full =
+            || self.settings.max_connections.is_some_and(|max| self.live.load(Ordering::Acquire) >= max);
+        if !full() {
+            return false;
+        }
+        // Looked at again under the lock, which whoever leaves takes after it has left.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !full() {
+            return false;
+        }
+        if !waiting.iter().any(|other| Arc::ptr_eq(other, remote)) {
+            waiting.push(Arc::clone(remote));
+        }
+        true
+    }
+
+    /// Gives a place back.
+    pub(crate) fn leave(&self) {
+        self.live.fetch_sub(1, Ordering::AcqRel);
+        if self.settings.max_connections.is_some() {
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            for remote in waiting {
+                remote.offer_room();
+            }
+        }
+    }
+
+    fn registries(&self) -> std::sync::MutexGuard<'_, Registries<P>> {
         self.registries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn register(&self, remote: &Arc<Remote>, slot: usize, conn: Connection<P>) {
-        self.live.fetch_add(1, Ordering::Relaxed);
+        if conn.0.clear(RESERVED) & RESERVED == 0 {
+            self.live.fetch_add(1, Ordering::AcqRel);
+        }
         let mut registries = self.registries();
-        let index = registries.iter().position(|registry| Arc::ptr_eq(&registry.remote, remote));
+        let index = registries.list.iter().position(|registry| Arc::ptr_eq(&registry.remote, remote));
         let index = index.unwrap_or_else(|| {
-            registries.push(Registry { remote: Arc::clone(remote), connections: Vec::new() });
-            registries.len() - 1
+            registries.last += 1;
+            let number = registries.last;
+            let remote = Arc::clone(remote);
+            registries.list.push(Registry { number, remote, connections: Vec::new() });
+            registries.list.len() - 1
         });
-        let connections = &mut registries[index].connections;
+        let connections = &mut registries.list[index].connections;
         if connections.len() <= slot {
             connections.resize_with(slot + 1, || None);
         }
-        connections[slot] = Some(conn);
+        let old = connections[slot].replace(conn);
+        drop(registries);
+        drop(old);
     }
 
     pub(crate) fn unregister(&self, remote: &Arc<Remote>, slot: usize) {
-        let live = self.live.fetch_sub(1, Ordering::Relaxed);
         let mut registries = self.registries();
         let mut removed = None;
-        if let Some(registry) = registries.iter_mut().find(|registry| Arc::ptr_eq(&registry.remote, remote)) {
+        let mut of_loop = registries.list.iter_mut();
+        if let Some(registry) = of_loop.find(|registry| Arc::ptr_eq(&registry.remote, remote)) {
             removed = registry.connections.get_mut(slot).and_then(Option::take);
             while registry.connections.last().is_some_and(Option::is_none) {
                 registry.connections.pop();
             }
         }
-        let others: Vec<_> = if Some(live) == self.settings.max_connections && registries.len() > 1 {
-            registries.iter().map(|registry| Arc::clone(&registry.remote)).collect()
-        } else {
-            Vec::new()
-        };
-        registries.retain(|registry| !registry.connections.is_empty() || !registry.remote.is_stopped());
+        registries.list.retain(|registry| !registry.connections.is_empty() || !registry.remote.is_stopped());
         drop(registries);
         drop(removed);
-        // At the cap every loop's listeners may be paused, this loop's own are looked at by the loop itself.
-        for other in others.iter().filter(|other| !Arc::ptr_eq(other, remote)) {
-            let _ = other.post(Box::new(|control| control.resume_capped()));
-        }
+        self.leave();
     }
 
     /// Walks the open connections in slices: up to `max` of them, and where to go on.
@@ -179,7 +223,11 @@ impl<P: Protocol> Service<P> {
     pub fn slice(&self, cursor: &mut Cursor, max: usize) -> Vec<Connection<P>> {
         let registries = self.registries();
         let mut slice = Vec::new();
-        while let Some(registry) = registries.get(cursor.registry) {
+        let from = cursor.registry;
+        for registry in registries.list.iter().filter(|registry| registry.number >= from) {
+            if registry.number > cursor.registry {
+                *cursor = Cursor { registry: registry.number, slot: 0 };
+            }
             for conn in registry.connections.iter().skip(cursor.slot) {
                 cursor.slot += 1;
                 if let Some(conn) = conn {
@@ -189,8 +237,7 @@ impl<P: Protocol> Service<P> {
                     }
                 }
             }
-            cursor.registry += 1;
-            cursor.slot = 0;
+            *cursor = Cursor { registry: registry.number + 1, slot: 0 };
         }
         slice
     }

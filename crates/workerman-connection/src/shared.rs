@@ -46,6 +46,9 @@ pub(crate) const QUEUED: u32 = 1 << 8;
 /// The protocol has ended the stream ([`Outbox::finish`]): nothing more is decoded.
 pub(crate) const FINISHED: u32 = 1 << 9;
 
+/// Counted among the service's connections before it is registered.
+pub(crate) const RESERVED: u32 = 1 << 10;
+
 /// `Shared::place` of a connection that is in no loop.
 pub(crate) const NOWHERE: u64 = u64::MAX;
 /// `Shared::place` of a client that is not connected: this bit and the number of its dial.
@@ -62,6 +65,7 @@ pub(crate) struct Wishes<P: Protocol> {
 
 /// How to end; in order of strength.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::enum_variant_names)] // each is called as the method of the handle
 pub(crate) enum End {
     /// The protocol's own close, if it has one.
     Code(Option<u16>, String),
@@ -164,6 +168,16 @@ impl<P: Protocol> Shared<P> {
         self.pending.load(Ordering::Relaxed) + core.out.len()
     }
 
+    /// Like [`push`](Self::push) from outside of a batch, but what was encoded and does not fit is not thrown away: it
+    /// is left in `rest`, to be appended later.
+    pub(crate) fn push_or_keep(
+        &self,
+        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        rest: &mut Outbox,
+    ) -> Result<Sent, SendError<P::Error>> {
+        self.push_locked(encode, Some(rest))
+    }
+
     /// Queues what `encode` appends. The core of every `send`.
     #[inline]
     pub(crate) fn push(
@@ -175,7 +189,7 @@ impl<P: Protocol> Shared<P> {
             return Err(self.shut());
         }
         if !Self::STATELESS {
-            return self.push_locked(encode);
+            return self.push_locked(encode, None);
         }
         let mut encode = Some(encode);
         let corked = CORK.with(|cork| {
@@ -188,7 +202,7 @@ impl<P: Protocol> Shared<P> {
         });
         match (corked, encode) {
             (Some(result), _) => result,
-            (None, Some(encode)) => self.push_locked(encode),
+            (None, Some(encode)) => self.push_locked(encode, None),
             (None, None) => Err(SendError::Closed),
         }
     }
@@ -256,8 +270,9 @@ impl<P: Protocol> Shared<P> {
     fn push_locked(
         &self,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        rest: Option<&mut Outbox>,
     ) -> Result<Sent, SendError<P::Error>> {
-        let result = self.push_into_core(encode);
+        let result = self.push_into_core(encode, rest);
         match &result {
             Ok(_) => {
                 self.traffic.messages_out.fetch_add(1, Ordering::Relaxed);
@@ -278,6 +293,7 @@ impl<P: Protocol> Shared<P> {
     fn push_into_core(
         &self,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        rest: Option<&mut Outbox>,
     ) -> Result<Sent, SendError<P::Error>> {
         let mut core = self.lock();
         // Again, under the lock: the loop sets the flag and empties the core under it when the connection ends, so
@@ -303,7 +319,12 @@ impl<P: Protocol> Shared<P> {
             Ok(Ok(())) => self.over_limits(base + core.out.len(), queued, core.out.len() - core.counted),
         };
         if let Some(refusal) = refusal {
-            core.out.truncate(before);
+            match (rest, &refusal) {
+                (Some(rest), SendError::Full { .. } | SendError::LoopFull { .. }) => {
+                    *rest = core.out.split_off(before);
+                }
+                _ => core.out.truncate(before),
+            }
             return Err(refusal);
         }
         let uncounted = core.out.len() - core.counted;

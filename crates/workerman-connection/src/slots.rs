@@ -1,39 +1,42 @@
-//! The connections of a loop by slot: driving them, and everything that a turn does besides input and output.
+//! The connections of a loop by slot, and how one is driven. What a turn does besides input and output is in `rounds`,
+//! how a loop ends in `drain`.
 
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use workerman_event::{Backend, Deadlines, ListenerId, ResolveId, Signal, Token};
+use workerman_event::{Address, Backend, Deadlines, ListenerId, ResolveId, Signal, Token};
 use workerman_protocol::{Outbox, Random};
 
-use crate::CloseReason;
 use crate::accept::Accept;
 use crate::client::Dial;
+use crate::drain::Drain;
 use crate::drive::{Drive, Env, Gone, Io, Next};
-use crate::event_loop::{Drained, sooner};
+use crate::event_loop::sooner;
 use crate::panics::{dispose, guard};
 use crate::remote::Inbox;
-use crate::timer::{Call, Local};
+use crate::timer::Local;
 
 /// One slot; its index is the token's.
 #[derive(Default)]
-struct Slot {
-    generation: u32,
+pub(super) struct Slot {
+    pub(super) generation: u32,
     /// Turns in a row in which replies were held back.
-    held: u8,
+    pub(super) held: u8,
+    /// On the `held` list.
+    pub(super) listed: bool,
     /// On the `again` list.
-    again: bool,
-    /// On the `held` list, since this turn.
-    held_since: u32,
+    pub(super) again: bool,
+    /// The last turn in which replies were held back.
+    pub(super) held_in: u32,
     /// The soonest instant for which the calendar has an entry.
-    armed: Option<Instant>,
-    kind: Kind,
+    pub(super) armed: Option<Instant>,
+    pub(super) kind: Kind,
 }
 
 #[derive(Default)]
-enum Kind {
+pub(super) enum Kind {
     #[default]
     Empty,
     /// A connection; taken out while it is driven.
@@ -50,39 +53,32 @@ pub(super) struct Listening {
     pub(super) paused: bool,
     /// Paused because the service is at its cap.
     pub(super) capped: bool,
+    /// Accepted in the moment in which another loop took the last place: it waits, unread, for the next one.
+    pub(super) early: Option<(Token, Address)>,
 }
-
-struct Drain {
-    until: Instant,
-    finished: usize,
-    done: Vec<Box<dyn FnOnce(Drained)>>,
-}
-
-/// Most consecutive turns in which the replies of a connection are held for handlers that make progress.
-const MOST_HELD: u8 = 32;
 
 pub(crate) struct Slots {
     pub(crate) local: Rc<Local>,
-    slots: Vec<Slot>,
-    live: usize,
-    again: Vec<Token>,
-    held: Vec<Token>,
-    deadlines: Deadlines<Token>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) live: usize,
+    pub(super) again: Vec<Token>,
+    pub(super) held: Vec<Token>,
+    pub(super) deadlines: Deadlines<Token>,
     pub(super) listeners: BTreeMap<ListenerId, Listening>,
     pub(super) dials: BTreeMap<u64, Box<dyn Dial>>,
     pub(super) dial_deadlines: Deadlines<u64>,
     pub(super) resolves: BTreeMap<ResolveId, u64>,
     pub(super) signals: Vec<(Signal, Box<dyn FnMut()>)>,
-    inbox: Inbox,
-    random: Random,
-    reply: Outbox,
-    out: Outbox,
-    unix_seconds: u64,
-    turn: u32,
+    pub(super) inbox: Inbox,
+    pub(super) random: Random,
+    pub(super) reply: Outbox,
+    pub(super) out: Outbox,
+    pub(super) unix_seconds: u64,
+    pub(super) turn: u32,
     /// For the longest turn: within the running second, and when that began.
-    longest: Duration,
-    second: Option<Instant>,
-    drain: Option<Drain>,
+    pub(super) longest: Duration,
+    pub(super) second: Option<Instant>,
+    pub(super) drain: Option<Drain>,
     pub(super) stopping: bool,
 }
 
@@ -153,7 +149,7 @@ impl Slots {
         self.local.remote.counters.timers.set(self.local.timers.borrow().len() as u64);
     }
 
-    fn slot(&mut self, id: Token) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self, id: Token) -> Option<&mut Slot> {
         self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())
     }
 
@@ -209,7 +205,7 @@ impl Slots {
         self.drive_as(io, id, now, false, f);
     }
 
-    fn drive_as<B: Backend>(
+    pub(super) fn drive_as<B: Backend>(
         &mut self,
         io: &mut B,
         id: Token,
@@ -230,6 +226,7 @@ impl Slots {
                 Err(panic) => {
                     let mut env = self.env(now, false);
                     if let Err(panic) = guard(|| endpoint.crashed(panic, &mut env)) {
+                        env.remote.counters.panics.add(1);
                         tracing::error!(%panic, "a connection panicked while it was ended");
                     }
                     Next { gone: Gone::Abort, ..Next::default() }
@@ -251,7 +248,7 @@ impl Slots {
         }
     }
 
-    fn env(&mut self, now: Instant, flush_held: bool) -> Env<'_> {
+    pub(super) fn env(&mut self, now: Instant, flush_held: bool) -> Env<'_> {
         Env {
             now,
             unix_seconds: self.unix_seconds,
@@ -272,11 +269,14 @@ impl Slots {
             self.again.push(id);
         }
         if next.hold {
-            if slot.held == 0 || slot.held_since != turn {
+            if slot.held == 0 || slot.held_in != turn {
+                slot.held = slot.held.saturating_add(1);
+            }
+            slot.held_in = turn;
+            if !slot.listed {
+                slot.listed = true;
                 self.held.push(id);
             }
-            slot.held = slot.held.saturating_add(u8::from(slot.held_since != turn || slot.held == 0));
-            slot.held_since = turn;
         } else {
             slot.held = 0;
         }
@@ -300,18 +300,17 @@ impl Slots {
         dispose(endpoint);
     }
 
-    /// After the socket is gone: the slot is empty, a client may connect again, a capped listener may go on.
+    /// After the socket is gone: the slot is empty, a client may connect again.
     pub(super) fn vacated<B: Backend>(&mut self, io: &mut B, id: Token, endpoint: &mut dyn Drive) {
         self.vacate(id);
         self.live -= 1;
         if let Some(drain) = &mut self.drain {
-            drain.finished += 1;
+            drain.result.finished += 1;
         }
         let redial = endpoint.redial();
         if let Some(redial) = redial {
             self.redial(io, redial);
         }
-        self.lift_caps(io);
     }
 
     /// Takes an endpoint out for good, its socket being gone.
@@ -326,147 +325,11 @@ impl Slots {
         let now = io.now();
         let mut env = self.env(now, false);
         if let Err(panic) = guard(|| endpoint.failed(why, &mut env)) {
+            env.remote.counters.panics.add(1);
             tracing::error!(%panic, "a connection panicked while it was ended");
         }
         self.vacated(io, id, &mut *endpoint);
         dispose(endpoint);
-    }
-
-    pub(super) fn lift_caps<B: Backend>(&mut self, io: &mut B) {
-        for (id, listening) in &mut self.listeners {
-            if listening.capped && listening.accept.has_room() {
-                listening.capped = false;
-                if !listening.paused {
-                    io.resume_accept(*id);
-                }
-            }
-        }
-    }
-
-    /// Calls the due timers.
-    pub(crate) fn run_timers(&mut self, now: Instant) {
-        let local = Rc::clone(&self.local);
-        if local.timers.borrow().next().is_none_or(|at| at > now) {
-            return;
-        }
-        local.timers.borrow_mut().begin_pass(now);
-        loop {
-            let due = local.timers.borrow_mut().pop_due();
-            let Some((id, call)) = due else { return };
-            let rest = match call {
-                Call::Once(f) => {
-                    self.caught(f);
-                    None
-                }
-                Call::Every(mut f) => {
-                    self.caught(&mut *f);
-                    local.timers.borrow_mut().rearm(id, Call::Every(f), now)
-                }
-            };
-            dispose(rest);
-        }
-    }
-
-    /// Calls a callback that belongs to no connection.
-    pub(super) fn caught(&self, f: impl FnOnce()) {
-        if let Err(panic) = guard(f) {
-            self.local.remote.counters.panics.add(1);
-            tracing::error!(%panic, "a timer or command panicked");
-        }
-    }
-
-    /// Looks at the connections and dials whose deadline may have come.
-    pub(crate) fn run_deadlines<B: Backend>(&mut self, io: &mut B, now: Instant) {
-        while let Some(id) = self.deadlines.pop_due(now) {
-            if let Some(slot) = self.slot(id) {
-                slot.armed = None;
-                self.drive(io, id, now, |endpoint, io, env| endpoint.expired(io, env));
-            }
-        }
-        while let Some(dial) = self.dial_deadlines.pop_due(now) {
-            self.step_dial(io, dial, crate::client::DialEvent::Time);
-        }
-        if self.drain.as_ref().is_some_and(|drain| now >= drain.until) {
-            let cut = self.live;
-            self.cut_all(io, CloseReason::Shutdown);
-            self.end_drain(cut);
-        }
-    }
-
-    /// Does what has come in from outside, as far as it was there when this began.
-    pub(crate) fn run_inbox<B: Backend>(&mut self, io: &mut B) {
-        let mut inbox = take(&mut self.inbox);
-        self.local.remote.swap(&mut inbox);
-        let now = io.now();
-        for id in inbox.marked.drain(..) {
-            self.drive(io, id, now, |endpoint, io, env| {
-                endpoint.unmark();
-                endpoint.stirred(io, env)
-            });
-        }
-        for dial in inbox.dials.drain(..) {
-            self.step_dial(io, dial, crate::client::DialEvent::Stirred);
-        }
-        for command in inbox.commands.drain(..) {
-            let mut control = crate::turn::InTurn { slots: self, io };
-            if let Err(panic) = guard(|| command(&mut control)) {
-                self.local.remote.counters.panics.add(1);
-                tracing::error!(%panic, "a command panicked");
-            }
-        }
-        if self.drain.is_some() && self.live == 0 && self.dials.is_empty() {
-            self.end_drain(0);
-        }
-        self.inbox = inbox;
-    }
-
-    /// Goes on with connections whose budget ended; `true` if there is more.
-    pub(crate) fn run_again<B: Backend>(&mut self, io: &mut B) -> bool {
-        if self.again.is_empty() {
-            return false;
-        }
-        let now = io.now();
-        let mut again = take(&mut self.again);
-        for id in again.drain(..) {
-            if let Some(slot) = self.slot(id) {
-                slot.again = false;
-                self.drive(io, id, now, |endpoint, io, env| endpoint.stirred(io, env));
-            }
-        }
-        if self.again.is_empty() {
-            // Keep the capacity.
-            self.again = again;
-            return false;
-        }
-        true
-    }
-
-    /// Writes replies that have been held back for a whole turn; `true` if there are younger ones.
-    pub(crate) fn run_held<B: Backend>(&mut self, io: &mut B) -> bool {
-        if self.held.is_empty() {
-            return false;
-        }
-        let now = io.now();
-        let turn = self.turn;
-        let held = take(&mut self.held);
-        for id in held {
-            let Some(slot) = self.slot(id) else { continue };
-            if slot.held == 0 {
-                continue;
-            }
-            if slot.held_since == turn && slot.held < MOST_HELD {
-                // Held in this turn: its handler made progress, or it is new. It waits for the next.
-                self.held.push(id);
-                continue;
-            }
-            slot.held = 0;
-            self.drive_as(io, id, now, true, |endpoint, io, env| endpoint.stirred(io, env));
-        }
-        !self.held.is_empty()
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.is_some()
     }
 
     pub(super) fn random_seed(&mut self) -> u64 {
@@ -478,95 +341,5 @@ impl Slots {
         let drain = self.drain.as_ref().map(|drain| drain.until);
         let connections = sooner(self.deadlines.next(), self.dial_deadlines.next());
         sooner(sooner(timers, drain), connections)
-    }
-
-    /// Begins to drain, or joins the drain that runs.
-    pub(super) fn begin_drain<B: Backend>(
-        &mut self,
-        io: &mut B,
-        until: Instant,
-        done: Box<dyn FnOnce(Drained)>,
-    ) {
-        for (id, _) in take(&mut self.listeners) {
-            io.unlisten(id);
-        }
-        match &mut self.drain {
-            Some(drain) => {
-                drain.until = drain.until.min(until);
-                drain.done.push(done);
-            }
-            None => self.drain = Some(Drain { until, finished: 0, done: vec![done] }),
-        }
-        let dials: Vec<_> = self.dials.keys().copied().collect();
-        for dial in dials {
-            self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
-        }
-        let now = io.now();
-        for id in self.tokens() {
-            self.drive(io, id, now, |endpoint, io, env| endpoint.goodbye(until, io, env));
-        }
-    }
-
-    fn end_drain(&mut self, cut: usize) {
-        if let Some(drain) = self.drain.take() {
-            let result = Drained { finished: drain.finished - cut.min(drain.finished), cut };
-            for done in drain.done {
-                done(result);
-            }
-        }
-    }
-
-    fn tokens(&self) -> Vec<Token> {
-        let slots = self.slots.iter().enumerate();
-        slots
-            .filter(|(_, slot)| matches!(slot.kind, Kind::Connection(Some(_))))
-            .filter_map(|(index, slot)| Some(Token::new(u32::try_from(index).ok()?, slot.generation)))
-            .collect()
-    }
-
-    fn cut_all<B: Backend>(&mut self, io: &mut B, reason: CloseReason) {
-        let now = io.now();
-        for id in self.tokens() {
-            let Some(mut endpoint) = self.remove(id) else { continue };
-            let mut env = self.env(now, false);
-            if let Err(panic) = guard(|| endpoint.cut(reason, &mut env)) {
-                tracing::error!(%panic, "a connection panicked while it was cut");
-            }
-            io.abort(id);
-            self.vacated(io, id, &mut *endpoint);
-            dispose(endpoint);
-        }
-    }
-
-    /// Whether the loop has been told to stop.
-    pub(crate) fn is_over(&self, _now: Instant) -> bool {
-        self.stopping
-    }
-
-    /// The end: everything is cut, nothing is taken any more, values of users are dropped one by one.
-    pub(crate) fn shut_down<B: Backend>(&mut self, io: &mut B) {
-        self.stopping = true;
-        let dials: Vec<_> = self.dials.keys().copied().collect();
-        for dial in dials {
-            self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
-        }
-        self.cut_all(io, CloseReason::Shutdown);
-        for (id, listening) in take(&mut self.listeners) {
-            io.unlisten(id);
-            dispose(listening.accept);
-        }
-        let cut = 0;
-        self.end_drain(cut);
-        let timers = self.local.timers.borrow_mut().cancel_all();
-        for call in timers {
-            dispose(call);
-        }
-        let inbox = self.local.remote.stop();
-        for command in inbox.commands {
-            dispose(command);
-        }
-        for (_, call) in take(&mut self.signals) {
-            dispose(call);
-        }
     }
 }

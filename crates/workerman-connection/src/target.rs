@@ -61,11 +61,10 @@ impl Target {
             .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))
             .ok_or_else(|| bad(format!("`{port}` is not a port (0 to 65535)")))?;
         let host = if let Some(inner) = host.strip_prefix('[') {
-            let inner = inner
+            inner
                 .strip_suffix(']')
                 .filter(|inner| inner.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()))
-                .ok_or_else(|| bad(format!("`{host}` is not an IPv6 address in brackets")))?;
-            inner
+                .ok_or_else(|| bad(format!("`{host}` is not an IPv6 address in brackets")))?
         } else {
             if host.contains(':') {
                 return Err(bad("an IPv6 address needs brackets, as in [::1]:80".into()));

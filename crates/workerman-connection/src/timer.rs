@@ -1,7 +1,6 @@
 //! Timers of the loop on this thread.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -160,12 +159,10 @@ pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
 ///
 /// # Errors
 /// [`Error::NoLoop`] outside of an event loop's thread.
-pub fn sleep(duration: Duration) -> impl Future<Output = Result<(), Error>> {
-    async move {
-        if current().is_none() {
-            return Err(Error::NoLoop);
-        }
-        tokio::time::sleep(duration).await;
-        Ok(())
+pub async fn sleep(duration: Duration) -> Result<(), Error> {
+    if current().is_none() {
+        return Err(Error::NoLoop);
     }
+    tokio::time::sleep(duration).await;
+    Ok(())
 }

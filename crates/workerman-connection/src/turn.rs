@@ -10,8 +10,8 @@ use workerman_event::{Address, Backend, DatagramId, Listener, ListenerId, Resolv
 use crate::accept::Accept;
 use crate::client::{Dial, DialEvent, Sockets};
 use crate::event_loop::{Control, Drained};
-use crate::panics::dispose;
 use crate::slots::{Listening, Slots};
+use crate::timer::later;
 
 impl<B: Backend> Sink<B> for Slots {
     fn accepted(&mut self, io: &mut B, listener: ListenerId, id: Token, peer: Address) {
@@ -19,31 +19,21 @@ impl<B: Backend> Sink<B> for Slots {
             io.close(id);
             return;
         };
-        if !listening.accept.has_room() {
-            // The service filled up within this turn, on another loop perhaps.
-            listening.capped = true;
-            io.pause_accept(listener);
+        if listening.early.is_some() {
             self.local.remote.counters.refused.add(1);
             io.close(id);
             return;
         }
-        let local = listening.accept.local().cloned().or_else(|| io.local_address(id).ok());
-        let now = io.now();
-        let accept = &mut listening.accept;
-        let made = crate::panics::guard(|| accept.accept(id, peer, local, now));
-        if !listening.accept.has_room() {
-            listening.capped = true;
-            io.pause_accept(listener);
+        if !listening.accept.reserve() {
+            // Another loop took the last place since this one was asked to pause: nobody else is accepted before this
+            // connection has its own.
+            io.set_read(id, false);
+            listening.early = Some((id, peer));
+            self.look_at_cap(io, listener);
+            return;
         }
-        self.local.remote.counters.accepted.add(1);
-        match made {
-            Ok(endpoint) => self.install(io, id, endpoint),
-            Err(panic) => {
-                self.local.remote.counters.panics.add(1);
-                tracing::error!(%panic, "a protocol panicked when it was made");
-                io.close(id);
-            }
-        }
+        self.welcome(io, listener, id, peer);
+        self.look_at_cap(io, listener);
     }
 
     fn accept_failed(&mut self, _: &mut B, listener: ListenerId, shed: usize, why: &io::Error) {
@@ -86,7 +76,14 @@ impl<B: Backend> Sink<B> for Slots {
                 self.vacate(id);
                 self.step_dial(io, dial, DialEvent::Failed(id, why));
             }
-            None => self.broke(io, id, why),
+            None => {
+                for listening in self.listeners.values_mut() {
+                    if listening.early.as_ref().is_some_and(|(early, _)| *early == id) {
+                        listening.early = None;
+                    }
+                }
+                self.broke(io, id, why);
+            }
         }
     }
 
@@ -122,20 +119,15 @@ pub(super) struct InTurn<'a, B: Backend> {
 impl<B: Backend> Control for InTurn<'_, B> {
     fn listen(&mut self, key: u64, listener: Listener, accept: Box<dyn Accept>) -> io::Result<()> {
         let id = self.io.listen(listener)?;
-        let capped = !accept.has_room();
-        if capped {
-            self.io.pause_accept(id);
-        }
-        self.slots.listeners.insert(id, Listening { key, accept, paused: false, capped });
+        let listening = Listening { key, accept, paused: false, capped: false, early: None };
+        self.slots.listeners.insert(id, listening);
+        self.slots.look_at_cap(self.io, id);
         Ok(())
     }
 
     fn unlisten(&mut self, key: u64) {
         let Some(id) = self.find(key) else { return };
-        self.io.unlisten(id);
-        if let Some(listening) = self.slots.listeners.remove(&id) {
-            dispose(listening.accept);
-        }
+        self.slots.unlisten(self.io, id);
     }
 
     fn accepting(&mut self, key: u64, on: bool) {
@@ -149,10 +141,6 @@ impl<B: Backend> Control for InTurn<'_, B> {
         }
     }
 
-    fn resume_capped(&mut self) {
-        self.slots.lift_caps(self.io);
-    }
-
     fn dial(&mut self, dial: Box<dyn Dial>) {
         self.slots.begin_dial(self.io, dial);
     }
@@ -164,7 +152,7 @@ impl<B: Backend> Control for InTurn<'_, B> {
     }
 
     fn drain(&mut self, limit: Duration, done: Box<dyn FnOnce(Drained)>) {
-        let until = self.io.refresh() + limit;
+        let until = later(self.io.refresh(), limit);
         self.slots.begin_drain(self.io, until, done);
     }
 

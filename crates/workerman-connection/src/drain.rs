@@ -1,0 +1,138 @@
+//! How a loop ends: gracefully, by a drain, or at once.
+
+use std::mem::take;
+use std::time::Instant;
+
+use workerman_event::{Backend, ListenerId, Token};
+
+use crate::CloseReason;
+use crate::event_loop::Drained;
+use crate::panics::{dispose, dispose_all, guard};
+use crate::slots::{Kind, Listening, Slots};
+
+/// A drain that runs.
+pub(super) struct Drain {
+    pub(super) until: Instant,
+    pub(super) result: Drained,
+    done: Vec<Box<dyn FnOnce(Drained)>>,
+}
+
+impl Listening {
+    /// After its socket was closed.
+    fn discard<B: Backend>(self, io: &mut B) {
+        if let Some((id, _)) = self.early {
+            io.close(id);
+        }
+        dispose(self.accept);
+    }
+}
+
+impl Slots {
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Begins to drain, or joins the drain that runs.
+    pub(super) fn begin_drain<B: Backend>(
+        &mut self,
+        io: &mut B,
+        until: Instant,
+        done: Box<dyn FnOnce(Drained)>,
+    ) {
+        self.unlisten_all(io);
+        if let Some(drain) = &mut self.drain {
+            // Everybody has been told already; the sooner end holds.
+            drain.until = drain.until.min(until);
+            drain.done.push(done);
+            return;
+        }
+        self.drain = Some(Drain { until, result: Drained::default(), done: vec![done] });
+        let dials: Vec<_> = self.dials.keys().copied().collect();
+        for dial in dials {
+            self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
+        }
+        let now = io.now();
+        for id in self.tokens() {
+            self.drive(io, id, now, |endpoint, io, env| endpoint.goodbye(until, io, env));
+        }
+    }
+
+    /// Ends a drain that has nothing left to wait for; at the end of a turn.
+    pub(crate) fn settle_drain(&mut self) {
+        if self.drain.is_some() && self.live == 0 && self.dials.is_empty() {
+            self.end_drain();
+        }
+    }
+
+    pub(super) fn end_drain(&mut self) {
+        if let Some(drain) = self.drain.take() {
+            for done in drain.done {
+                done(drain.result);
+            }
+        }
+    }
+
+    fn unlisten_all<B: Backend>(&mut self, io: &mut B) {
+        for (id, listening) in take(&mut self.listeners) {
+            io.unlisten(id);
+            listening.discard(io);
+        }
+    }
+
+    /// Closes a listener; open connections stay.
+    pub(super) fn unlisten<B: Backend>(&mut self, io: &mut B, id: ListenerId) {
+        io.unlisten(id);
+        if let Some(listening) = self.listeners.remove(&id) {
+            listening.discard(io);
+        }
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        let slots = self.slots.iter().enumerate();
+        slots
+            .filter(|(_, slot)| matches!(slot.kind, Kind::Connection(Some(_))))
+            .filter_map(|(index, slot)| Some(Token::new(u32::try_from(index).ok()?, slot.generation)))
+            .collect()
+    }
+
+    pub(super) fn cut_all<B: Backend>(&mut self, io: &mut B, reason: CloseReason) {
+        let now = io.now();
+        for id in self.tokens() {
+            let Some(mut endpoint) = self.remove(id) else { continue };
+            let mut env = self.env(now, false);
+            if let Err(panic) = guard(|| endpoint.cut(reason, &mut env)) {
+                env.remote.counters.panics.add(1);
+                tracing::error!(%panic, "a connection panicked while it was cut");
+            }
+            io.abort(id);
+            self.vacated(io, id, &mut *endpoint);
+            dispose(endpoint);
+            if let Some(drain) = &mut self.drain {
+                drain.result.finished -= 1;
+                drain.result.cut += 1;
+            }
+        }
+    }
+
+    /// Whether the loop has been told to stop.
+    pub(crate) fn is_over(&self, _now: Instant) -> bool {
+        self.stopping
+    }
+
+    /// The end: everything is cut, nothing is taken any more, values of users are dropped one by one.
+    pub(crate) fn shut_down<B: Backend>(&mut self, io: &mut B) {
+        self.stopping = true;
+        let dials: Vec<_> = self.dials.keys().copied().collect();
+        for dial in dials {
+            self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
+        }
+        self.cut_all(io, CloseReason::Shutdown);
+        self.unlisten_all(io);
+        self.end_drain();
+        let timers = self.local.timers.borrow_mut().cancel_all();
+        dispose_all(timers);
+        let inbox = self.local.remote.stop();
+        dispose_all(inbox.commands);
+        dispose_all(take(&mut self.signals));
+    }
+}
