@@ -235,7 +235,13 @@ impl Buf for Outbox {
         assert!(n <= self.len(), "cannot advance {n} bytes, only {} wait", self.len());
         while n > 0 {
             let Some(front) = self.pieces.front_mut() else {
-                self.tail.advance(n);
+                if n == self.tail.len() {
+                    // All of it: the buffer starts anew instead of moving on, so that the next message finds it
+                    // whole and nothing has to be reclaimed.
+                    self.tail.clear();
+                } else {
+                    self.tail.advance(n);
+                }
                 return;
             };
             let step = n.min(front.len());
