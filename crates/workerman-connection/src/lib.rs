@@ -17,6 +17,8 @@
 
 mod accept;
 mod client;
+#[cfg(feature = "codec")]
+pub mod codec;
 mod connection;
 mod cork;
 mod counters;
