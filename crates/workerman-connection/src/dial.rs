@@ -287,6 +287,12 @@ impl<P: Protocol> Dialer<P> {
             (core.wishes.take(), core.extensions.take(), std::mem::take(&mut core.counted))
         };
         shared.remote.queued.fetch_sub(counted, Ordering::Relaxed);
+        if let Some(forward) = wishes.as_ref().and_then(|wishes| wishes.forward.as_ref()) {
+            // A pipe to what never came up: its source must not wait for it.
+            if let Err(panic) = guard(|| forward.closed()) {
+                tracing::error!(%panic, "a pipe panicked");
+            }
+        }
         dispose(wishes);
         dispose(extensions);
         shared.release();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use workerman_connection::BoxError;
+use workerman_connection::{BoxError, SendError};
 
 /// Why a worker could not be started, or a call of the facade failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,9 @@ pub enum Error {
     /// A signal cannot be watched.
     #[error("cannot watch signals: {0}")]
     Signal(#[source] io::Error),
+    /// A message was not taken; a [`SendError`] in a box, so that `?` works on `send`.
+    #[error("not sent: {0}")]
+    Send(#[source] BoxError),
     /// An error of the connection layer.
     #[error(transparent)]
     Connection(#[from] workerman_connection::Error),
@@ -83,6 +86,12 @@ pub enum Error {
     /// Any input or output error.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<SendError<E>> for Error {
+    fn from(error: SendError<E>) -> Self {
+        Self::Send(error.into())
+    }
 }
 
 /// The result of most calls of the facade.

@@ -57,6 +57,16 @@ impl Loops {
         self.lock().stopping
     }
 
+    /// An address is bound: it counts as one that is listened on before the loops accept.
+    pub(crate) fn bound(&self, address: &Address) {
+        self.lock().listening.push((address.clone(), Vec::new()));
+    }
+
+    /// Whether an address is still to be listened on: it may have been given up before its loop came to it.
+    pub(crate) fn wants(&self, address: &Address) -> bool {
+        self.lock().listening.iter().any(|(at, _)| at == address)
+    }
+
     pub(crate) fn listens(&self, address: &Address, listening: Listening) {
         let mut state = self.lock();
         match state.listening.iter_mut().find(|(at, _)| at == address) {
@@ -95,7 +105,8 @@ impl<P: Protocol> Handle<P> {
         self.service.name()
     }
 
-    /// The addresses that the worker listens on now.
+    /// The addresses that the worker listens on now, with the ports that the system chose; known from
+    /// `on_worker_start` on.
     #[doc(alias = "getSocketName")]
     pub fn addresses(&self) -> Vec<Address> {
         self.loops.lock().listening.iter().map(|(address, _)| address.clone()).collect()
@@ -242,13 +253,13 @@ impl<P: Protocol> Handle<P> {
             }
             state.loops.clone()
         };
-        for handle in handles {
+        for handle in &handles {
             self.stop_loop(handle);
         }
     }
 
     /// The end of one loop, on its own thread.
-    pub(crate) fn stop_loop(&self, handle: LoopHandle) {
+    pub(crate) fn stop_loop(&self, handle: &LoopHandle) {
         let worker = self.clone();
         let stop = handle.clone();
         let posted = handle.run(move || {
@@ -259,10 +270,10 @@ impl<P: Protocol> Handle<P> {
                     match tokio::time::timeout(limit, on_stop(&worker)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => {
-                            tracing::error!(worker = worker.name(), %error, "on_worker_stop failed")
+                            tracing::error!(worker = worker.name(), %error, "on_worker_stop failed");
                         }
                         Err(_) => {
-                            tracing::error!(worker = worker.name(), ?limit, "on_worker_stop takes too long")
+                            tracing::error!(worker = worker.name(), ?limit, "on_worker_stop takes too long");
                         }
                     }
                 }

@@ -63,6 +63,9 @@ impl<P: Protocol> Start<P> {
             return;
         }
         for (address, listener) in mine {
+            if !self.handle.loops.wants(&address) {
+                continue;
+            }
             match own.listen(Arc::clone(&self.handle.service), listener) {
                 Ok(listening) => self.handle.loops.listens(&address, listening),
                 Err(error) => self.fail(error.into()),

@@ -12,7 +12,7 @@ use workerman_connection::{
 use workerman_event::{BackendKind, ListenOptions};
 use workerman_protocol::{Frame, Protocol, Raw, Text};
 
-use crate::bind::{self, Binder};
+use crate::bind::{self, Binder, BoundAddress};
 use crate::handle::{Handle, Hook, Loops, Owner};
 use crate::hook::HookOutcome;
 use crate::run::{Bound, Serving};
@@ -359,13 +359,14 @@ impl<P: Protocol> Worker<P> {
             Some(kind) => kind,
             None => BackendKind::from_env()?,
         };
-        let mut addresses = Vec::new();
+        let mut addresses: Vec<BoundAddress> = Vec::new();
         let bind = binder();
         for target in self.targets {
             addresses.extend(bind::bind(&target?, &self.listen, self.threads, &*bind)?);
         }
         drop(bind);
         let loops = Arc::new(Loops::new(self.listen, self.schemes, self.stop_timeout, binder));
+        addresses.iter().for_each(|bound| loops.bound(&bound.address));
         let on_stop = Arc::new(self.on_stop);
         let mut service = Service::new(self.name, self.make, self.handlers, self.settings);
         if let Some(layer) = self.layer {
