@@ -3,5 +3,8 @@
 
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
+#[cfg(unix)]
+pub mod program;
 pub mod serving;
+pub mod simulation;
 pub mod skip;
