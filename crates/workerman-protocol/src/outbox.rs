@@ -1,10 +1,13 @@
 //! The outbox: bytes on their way out, small pieces copied together, large ones shared.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
+
+mod queue;
+
+use queue::Queue;
 
 /// Pieces above this size are kept by reference instead of being copied: 4 KiB.
 ///
@@ -14,7 +17,8 @@ pub const SHARE_FROM: usize = 4 * 1024;
 /// Bytes that wait to be sent, oldest first.
 ///
 /// Small pieces are copied together into one buffer; large [`Bytes`] are kept by reference, so that a message that
-/// goes to a thousand connections is stored once. It is read as a [`Buf`], by vectored writes.
+/// goes to a thousand connections is stored once. It is read as a [`Buf`], by vectored writes. An outbox that was never
+/// used, or was [cleared](Self::clear) to nothing, takes the size of a pointer.
 ///
 /// # Examples
 /// ```
@@ -27,238 +31,139 @@ pub const SHARE_FROM: usize = 4 * 1024;
 /// assert_eq!(out.copy_to_bytes(3), "abc");
 /// ```
 #[derive(Default)]
-pub struct Outbox {
-    /// What comes before `tail`: pieces that are shared, and the parts of `tail` between them. No piece is empty.
-    pieces: VecDeque<Bytes>,
-    /// Bytes in `pieces`.
-    in_pieces: usize,
-    /// Small pieces are copied here.
-    tail: BytesMut,
-    finish: bool,
-}
+pub struct Outbox(Option<Box<Queue>>);
 
 impl Outbox {
     /// An empty outbox; allocates nothing.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    #[inline]
+    fn queue(&mut self) -> &mut Queue {
+        self.0.get_or_insert_default()
     }
 
     /// Number of bytes that wait.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.in_pieces + self.tail.len()
+        self.0.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.in_pieces == 0 && self.tail.is_empty()
+        self.0.as_ref().is_none_or(|queue| queue.is_empty())
     }
 
     /// Appends a copy of `bytes`.
     #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
+        self.queue().put_slice(bytes);
     }
 
     /// Appends `bytes`: copied up to [`SHARE_FROM`], kept by reference above.
     #[inline]
     pub fn put_bytes(&mut self, bytes: Bytes) {
-        if bytes.len() <= SHARE_FROM {
-            self.tail.extend_from_slice(&bytes);
-        } else {
-            self.put_shared(bytes);
-        }
+        self.queue().put_bytes(bytes);
     }
 
     /// Appends `bytes` by reference, whatever their size.
     pub fn put_shared(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.seal();
-        self.in_pieces += bytes.len();
-        self.pieces.push_back(bytes);
+        self.queue().put_shared(bytes);
     }
 
     /// The buffer that small pieces are copied to: append to it directly where a head is built piece by piece.
     ///
     /// What is in it already belongs to other messages: only append.
     pub fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.tail
+        self.queue().buffer()
     }
 
     /// Makes room for `additional` more copied bytes.
     pub fn reserve(&mut self, additional: usize) {
-        self.tail.reserve(additional);
+        self.queue().reserve(additional);
     }
 
     /// Ends the stream after what is in the outbox now: the connection is half-closed once it is sent, and closed
     /// when the peer has read it. For answers that are delimited by the end of the stream.
     pub fn finish(&mut self) {
-        self.finish = true;
+        self.queue().finish();
     }
 
     /// Whether [`finish`](Self::finish) was called.
+    #[inline]
     pub fn is_finished(&self) -> bool {
-        self.finish
+        self.0.as_ref().is_some_and(|queue| queue.is_finished())
     }
 
     /// Takes back what was appended last, down to `len` bytes, and with it a [`finish`](Self::finish): that comes
     /// behind everything.
     pub fn truncate(&mut self, len: usize) {
-        self.finish = false;
-        if len >= self.in_pieces {
-            self.tail.truncate(len - self.in_pieces);
-            return;
-        }
-        self.tail.clear();
-        while let Some(mut last) = self.pieces.pop_back() {
-            self.in_pieces -= last.len();
-            if self.in_pieces < len {
-                last.truncate(len - self.in_pieces);
-                self.in_pieces = len;
-                self.pieces.push_back(last);
-            }
-            if self.in_pieces <= len {
-                return;
-            }
+        if let Some(queue) = &mut self.0 {
+            queue.truncate(len);
         }
     }
 
     /// Takes out what was appended last, from `at` bytes on, and with it a [`finish`](Self::finish); large pieces
     /// without a copy. `at` beyond the end counts as the end.
     pub fn split_off(&mut self, at: usize) -> Self {
-        let mut back = Self { finish: std::mem::take(&mut self.finish), ..Self::default() };
-        if at >= self.in_pieces {
-            let at = (at - self.in_pieces).min(self.tail.len());
-            back.tail = self.tail.split_off(at);
-            return back;
-        }
-        back.tail = std::mem::take(&mut self.tail);
-        while self.in_pieces > at {
-            let Some(mut last) = self.pieces.pop_back() else { break };
-            self.in_pieces -= last.len();
-            if self.in_pieces < at {
-                let kept = last.split_to(at - self.in_pieces);
-                self.in_pieces = at;
-                self.pieces.push_back(kept);
-            }
-            back.in_pieces += last.len();
-            back.pieces.push_front(last);
-        }
-        back
+        Self(self.0.as_mut().map(|queue| Box::new(queue.split_off(at))))
     }
 
     /// Moves everything from `other` behind what is here; large pieces without a copy.
     pub fn append(&mut self, other: &mut Self) {
-        self.finish |= std::mem::take(&mut other.finish);
-        if self.is_empty() && !other.is_empty() {
-            // Our buffer may be larger than what is in it: the other keeps it for reuse.
-            std::mem::swap(&mut self.pieces, &mut other.pieces);
-            std::mem::swap(&mut self.tail, &mut other.tail);
-            std::mem::swap(&mut self.in_pieces, &mut other.in_pieces);
-            return;
-        }
-        if other.in_pieces > 0 {
-            self.seal();
-            self.in_pieces += std::mem::take(&mut other.in_pieces);
-            self.pieces.append(&mut other.pieces);
-        }
-        if other.tail.len() > SHARE_FROM {
-            let tail = other.tail.split().freeze();
-            self.put_shared(tail);
-        } else {
-            self.tail.extend_from_slice(&other.tail);
-            other.tail.clear();
+        let Some(from) = &mut other.0 else { return };
+        match &mut self.0 {
+            Some(queue) => queue.append(from),
+            None if from.is_empty() && !from.is_finished() => {}
+            None => std::mem::swap(self, other),
         }
     }
 
     /// Forgets everything; keeps up to `capacity` bytes of buffer for reuse, and as much again for the list of pieces.
+    /// A capacity of 0 frees all that it owns.
     pub fn clear(&mut self, capacity: usize) {
-        self.finish = false;
-        self.in_pieces = 0;
-        self.pieces.clear();
-        if self.pieces.capacity() > capacity / size_of::<Bytes>() {
-            self.pieces = VecDeque::new();
-        }
-        self.tail.clear();
-        // The capacity of a `BytesMut` is what lies behind its start; what has been sent or split off in front of it
-        // counts only if it is reclaimed, but stays allocated all the same.
-        let too_large = capacity.checked_add(1).is_some_and(|more| self.tail.try_reclaim(more));
-        if too_large || capacity == 0 {
-            self.tail = BytesMut::new();
+        if capacity == 0 {
+            self.0 = None;
+        } else if let Some(queue) = &mut self.0 {
+            queue.clear(capacity);
         }
     }
 
     /// Everything as one piece, without a copy where it is one already.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.pieces.is_empty() {
-            return self.tail.freeze();
-        }
-        if self.pieces.len() == 1 && self.tail.is_empty() {
-            if let Some(only) = self.pieces.pop_front() {
-                return only;
-            }
-        }
-        let len = self.len();
-        self.copy_to_bytes(len)
-    }
-
-    /// Moves the copied bytes to the pieces, so that a shared one can follow.
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            self.in_pieces += self.tail.len();
-            self.pieces.push_back(self.tail.split().freeze());
-        }
+    pub fn into_bytes(self) -> Bytes {
+        self.0.map_or_else(Bytes::new, |queue| queue.into_bytes())
     }
 }
 
 impl Buf for Outbox {
+    #[inline]
     fn remaining(&self) -> usize {
         self.len()
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
-        self.pieces.front().map_or(&self.tail, |piece| piece)
+        self.0.as_ref().map_or(&[], |queue| queue.chunk())
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
-        let mut used = 0;
-        for (slot, chunk) in slices.iter_mut().zip(self.pieces.iter().map(|piece| &piece[..]).chain(tail)) {
-            *slot = IoSlice::new(chunk);
-            used += 1;
-        }
-        used
+        self.0.as_ref().map_or(0, |queue| queue.chunks_vectored(slices))
     }
 
-    fn advance(&mut self, mut n: usize) {
-        assert!(n <= self.len(), "cannot advance {n} bytes, only {} wait", self.len());
-        while n > 0 {
-            let Some(front) = self.pieces.front_mut() else {
-                if n == self.tail.len() {
-                    // All of it: the buffer starts anew instead of moving on, so that the next message finds it
-                    // whole and nothing has to be reclaimed.
-                    self.tail.clear();
-                } else {
-                    self.tail.advance(n);
-                }
-                return;
-            };
-            let step = n.min(front.len());
-            n -= step;
-            self.in_pieces -= step;
-            if step == front.len() {
-                self.pieces.pop_front();
-            } else {
-                front.advance(step);
-            }
+    #[inline]
+    fn advance(&mut self, n: usize) {
+        match &mut self.0 {
+            Some(queue) => queue.advance(n),
+            None => assert!(n == 0, "cannot advance {n} bytes, only 0 wait"),
         }
     }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("len", &self.len()).field("finish", &self.finish).finish()
+        f.debug_struct("Outbox").field("len", &self.len()).field("finish", &self.is_finished()).finish()
     }
 }
 
@@ -408,7 +313,7 @@ mod tests {
         out.finish();
         out.clear(0);
         assert!(out.is_empty() && !out.is_finished());
-        assert_eq!((out.pieces.capacity(), out.tail.capacity()), (0, 0));
+        assert!(out.0.is_none(), "it owns nothing");
     }
 
     #[test]
