@@ -274,6 +274,13 @@ impl<P: Protocol> std::fmt::Debug for Client<P> {
 
 /// The loop of the thread that clients outside of any loop share; started at first use.
 fn shared_loop() -> Result<LoopHandle, Error> {
+    #[cfg(feature = "sim")]
+    if workerman_event::sim::is_running() {
+        return Err(Error::Start(std::io::Error::other(
+            "a client outside of any loop would start a thread, and this is a simulation: \
+             make it in a callback or a task of a simulated worker",
+        )));
+    }
     static SHARED: OnceLock<Mutex<Option<LoopHandle>>> = OnceLock::new();
     let mut shared = SHARED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = shared.as_ref().filter(|handle| !handle.is_stopped()) {

@@ -4,6 +4,8 @@
 //! (connections with something queued, commands), connections with work left over, replies that were held back. Then
 //! it sleeps, or yields to the other tasks of the thread and goes on.
 
+#[cfg(feature = "sim")]
+use std::future::Future;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -205,24 +207,45 @@ impl EventLoop {
     }
 
     /// Runs the loop on `backend`, as a task of a thread's `LocalRuntime`, until it is stopped.
-    pub async fn run_on<B: Backend>(self, mut backend: B) {
-        let local = Rc::new(Local::new(Arc::clone(&self.remote)));
-        let seed = backend.seed();
-        let mut driver =
-            Driver { slots: Slots::new(Rc::clone(&local), seed), backend, alarm: Alarm::default() };
-        // The thread's own tasks find the loop too; on a thread with several loops (a simulation) the last one.
+    pub async fn run_on<B: Backend>(self, backend: B) {
+        let local = Rc::new(Local::new(self.remote));
+        // The thread's own tasks find the loop too.
         let _thread = timer::Thread::enter(&local);
-        // Unconstrained: the turn has its own budget, and tokio's would be spent by the sockets of one turn.
-        tokio::task::unconstrained(async {
-            while poll_fn(|cx| driver.poll(cx)).await == Turn::Again {
-                // Not just a wake-up of this task: the runtime looks at its sockets and timers in between, so that
-                // other tasks of the thread are served while the loop is busy.
-                tokio::task::yield_now().await;
-            }
+        drive(local, backend).await;
+    }
+
+    /// Like [`run_on`](Self::run_on), for a thread that several loops share, as in a simulation.
+    ///
+    /// The tasks that callbacks spawn are kept in a tokio `LocalSet`: those are the ones that find this loop
+    /// ([`LoopHandle::current`], timers, clients), and they end with it. The runtime must not be a `LocalRuntime`,
+    /// which would take them for itself.
+    #[cfg(feature = "sim")]
+    pub async fn run_among<B: Backend>(self, backend: B) {
+        let local = Rc::new(Local::new(self.remote));
+        let tasks = tokio::task::LocalSet::new();
+        let mut run = std::pin::pin!(tasks.run_until(drive(Rc::clone(&local), backend)));
+        poll_fn(|cx| {
+            let _thread = timer::Thread::enter(&local);
+            run.as_mut().poll(cx)
         })
         .await;
-        driver.finish();
     }
+}
+
+/// Runs the loop until it is stopped.
+async fn drive<B: Backend>(local: Rc<Local>, mut backend: B) {
+    let seed = backend.seed();
+    let mut driver = Driver { slots: Slots::new(Rc::clone(&local), seed), backend, alarm: Alarm::default() };
+    // Unconstrained: the turn has its own budget, and tokio's would be spent by the sockets of one turn.
+    tokio::task::unconstrained(async {
+        while poll_fn(|cx| driver.poll(cx)).await == Turn::Again {
+            // Not just a wake-up of this task: the runtime looks at its sockets and timers in between, so that
+            // other tasks of the thread are served while the loop is busy.
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    driver.finish();
 }
 
 impl std::fmt::Debug for EventLoop {

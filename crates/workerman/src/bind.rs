@@ -14,15 +14,35 @@ pub(crate) struct BoundAddress {
     pub(crate) listeners: Vec<Listener>,
 }
 
-/// Where listeners come from: the system, or a simulated network.
-pub(crate) type Binder = dyn Fn(&Address, &ListenOptions, usize) -> io::Result<Vec<Listener>>;
+/// Where listeners and names come from: the system, or a simulated network.
+pub(crate) trait Binder: Send + Sync {
+    /// The addresses of a name, each at most once.
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+    /// One listener for each of so many loops.
+    fn listen(&self, address: &Address, options: &ListenOptions, loops: usize) -> io::Result<Vec<Listener>>;
+}
 
-/// Binds with the system.
-pub(crate) fn system(address: &Address, options: &ListenOptions, loops: usize) -> io::Result<Vec<Listener>> {
-    if loops == 1 && !options.reuse_port {
-        return Ok(vec![Listener::bind(address, options)?]);
+/// The real one.
+pub(crate) struct System;
+
+impl Binder for System {
+    fn look_up(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+        let mut seen = Vec::new();
+        found.retain(|address| {
+            let new = !seen.contains(address);
+            seen.push(*address);
+            new
+        });
+        Ok(found)
     }
-    Listener::bind_many(address, options, loops)
+
+    fn listen(&self, address: &Address, options: &ListenOptions, loops: usize) -> io::Result<Vec<Listener>> {
+        if loops == 1 && !options.reuse_port {
+            return Ok(vec![Listener::bind(address, options)?]);
+        }
+        Listener::bind_many(address, options, loops)
+    }
 }
 
 /// Binds everything that `target` means.
@@ -30,14 +50,14 @@ pub(crate) fn bind(
     target: &Target,
     options: &ListenOptions,
     loops: usize,
-    binder: &Binder,
+    binder: &dyn Binder,
 ) -> Result<Vec<BoundAddress>> {
     match target {
         Target::Unix(path) => Ok(vec![one(&Address::from(path.clone()), options, loops, binder)?]),
         Target::Host { host, port } if host.is_empty() => everywhere(*port, options, loops, binder),
         Target::Host { host, port } => {
             let mut bound: Vec<BoundAddress> = Vec::new();
-            for mut address in look_up(host, *port)? {
+            for mut address in look_up(host, *port, binder)? {
                 // A name with several addresses and port 0: one port for all of them.
                 if let (0, Some(port)) =
                     (address.port(), bound.first().and_then(|first| first.address.port()))
@@ -56,7 +76,7 @@ fn everywhere(
     port: u16,
     options: &ListenOptions,
     loops: usize,
-    binder: &Binder,
+    binder: &dyn Binder,
 ) -> Result<Vec<BoundAddress>> {
     let v4 = one(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into(), options, loops, binder)?;
     let port = v4.address.port().unwrap_or(port);
@@ -83,25 +103,24 @@ fn no_ipv6(error: &io::Error) -> bool {
     matches!(code, Some(97 | 47 | 10047))
 }
 
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+fn look_up(host: &str, port: u16, binder: &dyn Binder) -> Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let resolve = |source| Error::Resolve { address: format!("{host}:{port}"), source };
-    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(resolve)?.collect();
-    let mut seen = Vec::new();
-    found.retain(|address| {
-        let new = !seen.contains(address);
-        seen.push(*address);
-        new
-    });
+    let found = binder.look_up(host, port).map_err(resolve)?;
     if found.is_empty() {
         return Err(resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
     }
     Ok(found)
 }
 
-fn one(address: &Address, options: &ListenOptions, loops: usize, binder: &Binder) -> Result<BoundAddress> {
+fn one(
+    address: &Address,
+    options: &ListenOptions,
+    loops: usize,
+    binder: &dyn Binder,
+) -> Result<BoundAddress> {
     let named = |source: io::Error| {
         let address = address.to_string();
         match source.kind() {
@@ -111,7 +130,7 @@ fn one(address: &Address, options: &ListenOptions, loops: usize, binder: &Binder
             _ => Error::Listen { address, source },
         }
     };
-    let listeners = binder(address, options, loops).map_err(named)?;
+    let listeners = binder.listen(address, options, loops).map_err(named)?;
     let local = listeners.first().map_or(Ok(address.clone()), Listener::local_address).map_err(named)?;
     Ok(BoundAddress { address: local, listeners })
 }

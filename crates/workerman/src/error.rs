@@ -45,6 +45,10 @@ pub enum Error {
     /// `run` or `run_all` was called inside an async runtime, which it would block.
     #[error("called inside an async runtime: use `.serve().await` there")]
     InsideRuntime,
+    /// A worker would start threads inside a simulation, which has one thread and a clock of its own.
+    #[cfg(feature = "sim")]
+    #[error("called inside a simulation, which cannot have threads: give the worker to `Sim::worker`")]
+    InsideSimulation,
     /// The state of a worker could not be made.
     #[error("worker {worker}: its state failed: {source}")]
     State {

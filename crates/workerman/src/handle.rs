@@ -22,7 +22,7 @@ pub(crate) struct Loops {
     pub(crate) options: ListenOptions,
     pub(crate) schemes: &'static [&'static str],
     pub(crate) stop_timeout: Duration,
-    pub(crate) binder: Box<dyn Fn() -> Box<Binder> + Send + Sync>,
+    pub(crate) binder: Box<dyn Binder>,
 }
 
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Loops {
         options: ListenOptions,
         schemes: &'static [&'static str],
         stop_timeout: Duration,
-        binder: Box<dyn Fn() -> Box<Binder> + Send + Sync>,
+        binder: Box<dyn Binder>,
     ) -> Self {
         Self { state: Mutex::default(), options, schemes, stop_timeout, binder }
     }
@@ -179,9 +179,8 @@ impl<P: Protocol> Handle<P> {
         if handles.is_empty() || self.loops.is_stopping() {
             return Err(workerman_connection::Error::Stopped.into());
         }
-        let binder = (self.loops.binder)();
         let mut addresses = Vec::new();
-        for bound in bind::bind(&target, &self.loops.options, handles.len(), &*binder)? {
+        for bound in bind::bind(&target, &self.loops.options, handles.len(), &*self.loops.binder)? {
             for (handle, listener) in handles.iter().zip(bound.listeners) {
                 let listening = handle.listen(Arc::clone(&self.service), listener)?;
                 self.loops.listens(&bound.address, listening);

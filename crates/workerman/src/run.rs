@@ -41,6 +41,9 @@ struct Start<P: Protocol> {
     loop_settings: LoopSettings,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failure: Mutex<Option<Error>>,
+    /// In a simulation the other loops are tasks: this takes them there.
+    #[cfg(feature = "sim")]
+    tasks: Option<tokio::sync::mpsc::UnboundedSender<EventLoop>>,
 }
 
 impl<P: Protocol> Start<P> {
@@ -82,6 +85,12 @@ impl<P: Protocol> Start<P> {
         let start = Arc::clone(self);
         let begins = own.clone();
         own.run(move || drop(workerman_event::spawn(start.start_loop(begins, mine))))?;
+        #[cfg(feature = "sim")]
+        if let Some(tasks) = &self.tasks {
+            // As many as there are threads; it fails only when the simulation is over.
+            let _ = tasks.send(event_loop);
+            return Ok(());
+        }
         let start = Arc::clone(self);
         let thread = std::thread::Builder::new()
             .name(format!("{}-{index}", self.handle.name()))
@@ -124,7 +133,7 @@ impl<P: Protocol> Bound<P> {
     /// Runs the first loop on this thread.
     fn run_here(self, signals: bool) -> Result<()> {
         let kind = self.event_loop;
-        let (event_loop, start) = self.prepare(signals)?;
+        let (event_loop, start) = self.prepare(signals, |_| ())?;
         if let Err(error) = event_loop.run(kind) {
             start.fail(error.into());
         }
@@ -132,16 +141,24 @@ impl<P: Protocol> Bound<P> {
     }
 
     /// Everything but running the first loop.
-    fn prepare(self, signals: bool) -> Result<(EventLoop, Arc<Start<P>>)> {
+    fn prepare(
+        self,
+        signals: bool,
+        adjust: impl FnOnce(&mut Start<P>),
+    ) -> Result<(EventLoop, Arc<Start<P>>)> {
         let (event_loop, own) = EventLoop::new(self.loop_settings.clone());
-        let start = Arc::new(Start {
+        let mut start = Start {
             handle: self.handle,
             on_start: self.on_start,
             event_loop: self.event_loop,
             loop_settings: self.loop_settings,
             threads: Mutex::default(),
             failure: Mutex::default(),
-        });
+            #[cfg(feature = "sim")]
+            tasks: None,
+        };
+        adjust(&mut start);
+        let start = Arc::new(start);
         if !start.handle.loops.attach(own.clone()) {
             // Stopped by its handle before it ran.
             own.stop();
@@ -219,11 +236,29 @@ impl<P: Protocol> Bound<P> {
         }
     }
 
-    /// Runs as the only loop of a simulation.
+    /// Runs inside a simulation: each loop is a task, on a backend from `backend`. Dropping the future is a crash.
     #[cfg(feature = "sim")]
-    pub(crate) async fn run_on<B: workerman_event::Backend>(self, backend: B) -> Result<()> {
-        let (event_loop, start) = self.prepare(false)?;
-        event_loop.run_on(backend).await;
+    pub(crate) async fn run_simulated<B: workerman_event::Backend>(
+        self,
+        backend: impl Fn() -> B,
+    ) -> Result<()> {
+        let (others, mut more) = tokio::sync::mpsc::unbounded_channel();
+        let signals = self.signals;
+        let (event_loop, start) = self.prepare(signals, |start| start.tasks = Some(others))?;
+        let mut loops = tokio::task::JoinSet::new();
+        loops.spawn_local(event_loop.run_among(backend()));
+        std::future::poll_fn(|cx| {
+            while let Poll::Ready(Some(event_loop)) = more.poll_recv(cx) {
+                loops.spawn_local(event_loop.run_among(backend()));
+            }
+            while let Some(ended) = std::task::ready!(loops.poll_join_next(cx)) {
+                if let Err(panic) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+                    std::panic::resume_unwind(panic.expect("the loops are aborted by nobody else"));
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
         Self::join(&start)
     }
 }

@@ -27,6 +27,9 @@ pub(crate) type MakeState<P> = Box<
         + Send,
 >;
 
+/// The name of a worker that was given none.
+const UNNAMED: &str = "none";
+
 /// A server: a protocol, where it listens, what it does with messages.
 ///
 /// A plain builder; nothing happens before [`run`](Self::run), [`serve`](Self::serve), [`bind`](Self::bind) or
@@ -106,7 +109,7 @@ impl<P: Protocol> Worker<P> {
 
     fn of(schemes: &'static [&'static str], make: impl Fn() -> P + Send + Sync + 'static) -> Self {
         Self {
-            name: "none".to_owned(),
+            name: UNNAMED.to_owned(),
             targets: Vec::new(),
             schemes,
             make: Box::new(make),
@@ -136,6 +139,12 @@ impl<P: Protocol> Worker<P> {
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
+    }
+
+    /// The name that the worker was given, if any.
+    #[cfg(feature = "sim")]
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        (self.name != UNNAMED).then_some(&self.name)
     }
 
     /// Number of threads, each with its own loop and listener; default 1, at least 1. The system spreads connections
@@ -350,21 +359,19 @@ impl<P: Protocol> Worker<P> {
     /// # Errors
     /// An address cannot be understood, looked up or bound; the error names it.
     pub fn bind(self) -> Result<Bound<P>> {
-        self.bind_with(Box::new(|| Box::new(bind::system)))
+        self.bind_with(Box::new(bind::System))
     }
 
     /// Opens the listeners with `binder`: the system's, or a simulated network's.
-    pub(crate) fn bind_with(self, binder: Box<dyn Fn() -> Box<Binder> + Send + Sync>) -> Result<Bound<P>> {
+    pub(crate) fn bind_with(self, binder: Box<dyn Binder>) -> Result<Bound<P>> {
         let event_loop = match self.event_loop {
             Some(kind) => kind,
             None => BackendKind::from_env()?,
         };
         let mut addresses: Vec<BoundAddress> = Vec::new();
-        let bind = binder();
         for target in self.targets {
-            addresses.extend(bind::bind(&target?, &self.listen, self.threads, &*bind)?);
+            addresses.extend(bind::bind(&target?, &self.listen, self.threads, &*binder)?);
         }
-        drop(bind);
         let loops = Arc::new(Loops::new(self.listen, self.schemes, self.stop_timeout, binder));
         addresses.iter().for_each(|bound| loops.bound(&bound.address));
         let on_stop = Arc::new(self.on_stop);
@@ -403,6 +410,10 @@ impl<P: Protocol> Worker<P> {
     ///
     /// Signals are left alone. An address that cannot be bound is the future's error.
     pub fn serve(self) -> Serving<P> {
+        #[cfg(feature = "sim")]
+        if workerman_event::sim::is_running() {
+            return Serving::failed(Error::InsideSimulation);
+        }
         match self.bind() {
             Ok(bound) => bound.serve(),
             Err(error) => Serving::failed(error),

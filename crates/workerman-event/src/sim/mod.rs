@@ -35,9 +35,11 @@ mod stream;
 mod tests;
 mod turn;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use tokio::runtime::Builder;
+use tokio::task::LocalSet;
 
 pub use backend::Sim;
 pub use datagram::SimDatagram;
@@ -50,8 +52,9 @@ pub const SEED_VARIABLE: &str = "WORKERMAN_SIM_SEED";
 
 /// Runs a simulation on this thread until `body` is done, and returns its result.
 ///
-/// It makes the runtime (a `LocalRuntime` with a paused clock) and the network. Tasks that `body` spawned and that
-/// are not finished by then are dropped. The seed is `seed`, unless the environment variable `WORKERMAN_SIM_SEED` is
+/// It makes the runtime (single-threaded, with a paused clock) and the network. `body` runs in a tokio `LocalSet`, so
+/// [`spawn`](crate::spawn) works, and one simulated program can be kept apart from the others by a `LocalSet` of its
+/// own. Tasks that are not finished when `body` is are dropped. The seed is `seed`, unless the environment variable `WORKERMAN_SIM_SEED` is
 /// set.
 ///
 /// # Panics
@@ -83,9 +86,10 @@ where
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
-            .build_local(Default::default())
+            .build()
             .expect("a runtime without I/O needs nothing from the system");
-        runtime.block_on(async { body(Network::new(seed)).await })
+        let _inside = Inside::enter();
+        LocalSet::new().block_on(&runtime, async { body(Network::new(seed)).await })
     });
     match catch_unwind(run) {
         Ok(result) => result,
@@ -93,6 +97,30 @@ where
             eprintln!("simulation failed with seed {seed:#x}; replay with {SEED_VARIABLE}={seed:#x}");
             resume_unwind(panic)
         }
+    }
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs a simulation: a program that would start a thread here leaves virtual time.
+pub fn is_running() -> bool {
+    INSIDE.get()
+}
+
+struct Inside;
+
+impl Inside {
+    fn enter() -> Self {
+        INSIDE.set(true);
+        Self
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(false);
     }
 }
 
