@@ -16,7 +16,8 @@ use crate::dial::Dialer;
 pub(crate) use crate::dial::{Dial, DialEvent, Sockets};
 use crate::event_loop::EventLoop;
 use crate::{
-    CloseReason, Connection, Error, Handlers, LoopHandle, LoopSettings, Outcome, Service, Settings, Target,
+    CloseReason, Connection, Error, Handlers, Layer, LoopHandle, LoopSettings, Outcome, Service, Settings,
+    Target,
 };
 
 /// When and how often to connect again.
@@ -39,6 +40,10 @@ impl Default for Reconnect {
     }
 }
 
+type MakeLayer = Box<dyn Fn() -> Box<dyn Layer> + Send + Sync>;
+/// Why a client gave up.
+pub(crate) type LastError = Arc<Mutex<Option<Error>>>;
+
 /// A connection to be made, with the same callbacks as a worker.
 ///
 /// Made inside a callback (or a task of a loop's thread) it lives on that loop; elsewhere on one loop thread that all
@@ -53,6 +58,7 @@ pub struct Client<P: Protocol> {
     target: Result<Target, Error>,
     name: String,
     make: Box<dyn Fn() -> P + Send + Sync>,
+    layer: Option<MakeLayer>,
     handlers: Handlers<P>,
     settings: Settings,
     timeout: Duration,
@@ -103,6 +109,7 @@ impl<P: Protocol> Client<P> {
             }),
             name: "client".to_owned(),
             make: Box::new(make),
+            layer: None,
             handlers: Handlers::new(),
             settings: Settings::default(),
             timeout: Duration::from_secs(10),
@@ -113,6 +120,12 @@ impl<P: Protocol> Client<P> {
     /// The name, for logs; default `client`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Puts a layer below the protocol: a new one for each connection.
+    pub fn layer(mut self, make: impl Fn() -> Box<dyn Layer> + Send + Sync + 'static) -> Self {
+        self.layer = Some(Box::new(make));
         self
     }
 
@@ -230,9 +243,13 @@ impl<P: Protocol> Client<P> {
         Ok(self.start(handle)?.0)
     }
 
-    fn start(self, handle: &LoopHandle) -> Result<(Connection<P>, Arc<Mutex<Option<Error>>>), Error> {
+    fn start(self, handle: &LoopHandle) -> Result<(Connection<P>, LastError), Error> {
         let target = self.target?;
-        let service = Arc::new(Service::new(self.name, self.make, self.handlers, self.settings));
+        let mut service = Service::new(self.name, self.make, self.handlers, self.settings);
+        if let Some(layer) = self.layer {
+            service = service.layer(layer);
+        }
+        let service = Arc::new(service);
         let last = Arc::new(Mutex::new(None));
         let dialer =
             Dialer::new(service, &handle.remote, target, self.timeout, self.reconnect, Arc::clone(&last));

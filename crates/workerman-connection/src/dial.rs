@@ -12,13 +12,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use workerman_event::{Address, Token};
 use workerman_protocol::{Protocol, Random, Role};
 
-use crate::client::Reconnect;
+use crate::client::{LastError, Reconnect};
 use crate::drive::Drive;
 use crate::endpoint::{Endpoint, abandon, connection};
 use crate::outcome::Settled;
@@ -117,7 +117,7 @@ pub(crate) struct Dialer<P: Protocol> {
     lost: u32,
     phase: Phase,
     /// Why the client gave up, for `run`.
-    last: Arc<Mutex<Option<Error>>>,
+    last: LastError,
 }
 
 enum Phase {
@@ -143,7 +143,7 @@ impl<P: Protocol> Dialer<P> {
         target: Target,
         timeout: Duration,
         policy: Option<Reconnect>,
-        last: Arc<Mutex<Option<Error>>>,
+        last: LastError,
     ) -> Self {
         let id = NEXT_DIAL.fetch_add(1, Ordering::Relaxed);
         let peer = match &target {
