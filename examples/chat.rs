@@ -20,7 +20,7 @@ struct Name(String);
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2346".to_owned());
-    let chat = Worker::with(Text::new().max_message(4096), address)
+    Worker::with(Text::new().max_message(4096), address)
         .name("chat")
         .max_connections(10_000)
         .state(async |_| Ok(Names::default()))
@@ -42,11 +42,8 @@ fn main() -> workerman::Result<()> {
             }
         })
         .on_worker_stop(|chat| chat.broadcast("* The chat closes.").map(drop))
-        .bind()?;
-    for address in chat.addresses() {
-        println!("listening on {address}");
-    }
-    chat.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }
 
 /// Gives a connection its name; returns what to answer.

@@ -67,12 +67,9 @@ impl Protocol for Packets {
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2348".to_owned());
-    let worker = Worker::with_fn(|| Packets, address)
+    Worker::with_fn(|| Packets, address)
         .on_message(|_, Packet(kind, body)| (kind == 1).then_some(Packet(2, body)))
         .on_error(|conn, error| eprintln!("{}: {error}", conn.peer_addr()))
-        .bind()?;
-    for address in worker.addresses() {
-        println!("listening on {address}");
-    }
-    worker.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }

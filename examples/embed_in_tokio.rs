@@ -14,44 +14,46 @@ use workerman::prelude::*;
 async fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2352".to_owned());
     let (sender, mut lines) = mpsc::channel(64);
+    let stopped = stop_signal()?;
     let worker = Worker::text(address)
         .on_message_async(async move |_, line| -> Result<(), mpsc::error::SendError<Line>> {
             // A full channel suspends the handler, and in the end the peer.
             sender.send(line).await
         })
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
         .bind()?;
-    for address in worker.addresses() {
-        println!("listening on {address}");
-    }
     let (handle, mut serving) = (worker.handle(), worker.serve());
-    let counting = handle.clone();
+    let room = handle.clone();
     tokio::spawn(async move {
         let mut count = 0;
         while let Some(line) = lines.recv().await {
             count += 1;
             // Refused only if it has a line break, which no received line has.
-            let _ = counting.broadcast(format!("line {count}: {line}"));
+            let _ = room.broadcast(format!("line {count}: {line}"));
         }
     });
     tokio::select! {
         result = &mut serving => return result,
-        result = stopped() => result?,
+        () = stopped => {}
     }
     handle.stop();
     serving.await
 }
 
-/// Signals belong to the program here, so it decides.
-async fn stopped() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+/// Signals belong to the program here, so it decides: this is done at the first of SIGINT and SIGTERM.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

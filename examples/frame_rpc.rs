@@ -19,17 +19,14 @@ fn main() -> workerman::Result<()> {
     if !request.is_empty() {
         return ask(&address, request);
     }
-    let server = Worker::frame(address)
+    Worker::frame(address)
         .name("rpc")
         .on_message_async(async |_, request| match call(&String::from_utf8_lossy(&request)).await {
             Ok(result) => format!("ok {result}"),
             Err(reason) => format!("error {reason}"),
         })
-        .bind()?;
-    for address in server.addresses() {
-        println!("listening on {address}");
-    }
-    server.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }
 
 /// The methods. While one waits, later requests of its connection wait too, those of others do not.

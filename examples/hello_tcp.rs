@@ -11,12 +11,9 @@ use workerman::prelude::*;
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2345".to_owned());
-    let worker = Worker::tcp(address)
+    Worker::tcp(address)
         .name("hello")
         .on_message(|_, bytes| [b"hello ", bytes.as_ref()].concat())
-        .bind()?;
-    for address in worker.addresses() {
-        println!("listening on {address}");
-    }
-    worker.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }

@@ -14,7 +14,7 @@ fn main() -> workerman::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:2349".to_owned());
     let target = arguments.next().unwrap_or_else(|| "127.0.0.1:2345".to_owned());
-    let proxy = Worker::tcp(address)
+    Worker::tcp(address)
         .name("proxy")
         .on_connect(move |conn| -> workerman::Result<()> {
             // It is sent to while it still connects: what comes before waits in its queue.
@@ -24,9 +24,6 @@ fn main() -> workerman::Result<()> {
             Ok(())
         })
         .on_close(|conn, reason| println!("{} bytes in, {} out: {reason}", conn.bytes_in(), conn.bytes_out()))
-        .bind()?;
-    for address in proxy.addresses() {
-        println!("listening on {address}");
-    }
-    proxy.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }

@@ -37,8 +37,9 @@ fn obey(conn: &Connection<Text>, line: &str) -> workerman::Result<&'static str> 
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2351".to_owned());
-    let worker = Worker::text(address)
+    Worker::text(address)
         .on_worker_start(|worker| -> workerman::Result<()> {
+            worker.addresses().iter().for_each(|at| println!("listening on {at}"));
             let worker = worker.clone();
             Timer::repeat(Duration::from_secs(10), move || {
                 let lines = worker.counters().messages_in;
@@ -50,9 +51,5 @@ fn main() -> workerman::Result<()> {
         .on_close(|conn, _| {
             conn.remove::<Timer>().map(|timer| timer.cancel());
         })
-        .bind()?;
-    for address in worker.addresses() {
-        println!("listening on {address}");
-    }
-    worker.run()
+        .run()
 }

@@ -14,13 +14,10 @@ fn main() -> workerman::Result<()> {
         let path = std::env::temp_dir().join("workerman.sock");
         format!("unix://{}", path.display())
     });
-    let worker = Worker::text(address)
+    Worker::text(address)
         .name("upper")
         .listen_options(ListenOptions::default().mode(0o600))
         .on_message(|_, line| line.to_string_lossy().to_uppercase())
-        .bind()?;
-    for address in worker.addresses() {
-        println!("listening on {address}");
-    }
-    worker.run()
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }
