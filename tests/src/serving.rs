@@ -1,5 +1,6 @@
 //! A service on real sockets for a test: loops on threads of their own, blocking peers of the standard library.
 
+use std::future::Future;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -7,9 +8,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use workerman_connection::{EventLoop, Listening, LoopHandle, LoopSettings, Service};
-use workerman_event::{Address, BackendKind, ListenOptions, Listener};
-use workerman_protocol::Protocol;
+use bytes::Bytes;
+use workerman_connection::{
+    Connection, EventLoop, Handlers, Listening, LoopHandle, LoopSettings, SendError, Sent, Service, Settings,
+};
+use workerman_event::{Address, BackendKind, ListenOptions, Listener, block_on};
+use workerman_protocol::{Protocol, Text};
 
 /// How long a test waits for what must happen before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,6 +154,57 @@ pub fn next<T>(events: &Receiver<T>) -> T {
 /// A channel whose sending half fits into a handler.
 pub fn events<T: Send>() -> (Sender<T>, Receiver<T>) {
     channel()
+}
+
+/// A server that hands its connections to the test.
+pub fn watched<P: Protocol>(
+    kind: BackendKind,
+    make: fn() -> P,
+    settings: Settings,
+    bounds: LoopSettings,
+) -> (Serving, Receiver<Connection<P>>) {
+    let (told, conns) = events();
+    let handlers = Handlers::new().on_connect(move |conn: &Connection<P>| told.send(conn.clone()).unwrap());
+    let service = Arc::new(Service::new("test", make, handlers, settings));
+    (Serving::with(kind, bounds, &service), conns)
+}
+
+/// Holds the loop up until the result is dropped.
+pub fn hold(server: &Serving) -> Sender<()> {
+    let ((held, holding), (release, released)) = (events(), events::<()>());
+    server
+        .handle
+        .run(move || {
+            held.send(()).unwrap();
+            let _ = released.recv();
+        })
+        .unwrap();
+    next(&holding);
+    release
+}
+
+/// Waits for a future on a thread of its own, for as long as a test waits.
+pub fn waits<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let (done, result) = events();
+    std::thread::spawn(move || done.send(block_on(future).unwrap()));
+    next(&result)
+}
+
+/// Sends until it is taken. Returns how often the mark was crossed.
+pub fn insist(conn: &Connection<Text>, line: &str) -> usize {
+    loop {
+        match conn.send(line) {
+            Ok(Sent::Accepted) => return 0,
+            Ok(Sent::OverHighWater) => return 1,
+            Err(SendError::Full { .. }) => block_on(conn.ready()).unwrap().unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// So many bytes.
+pub fn bytes(n: usize) -> Bytes {
+    vec![b'x'; n].into()
 }
 
 /// Instantiates tests that take a [`BackendKind`] for each real backend of this system.

@@ -40,8 +40,9 @@ impl Cork {
 }
 
 thread_local! {
-    pub(crate) static CORK: RefCell<Cork> =
-        RefCell::new(Cork { id: 0, base: 0, messages: 0, refused: 0, encoding: None, out: Outbox::new() });
+    pub(crate) static CORK: RefCell<Cork> = const {
+        RefCell::new(Cork { id: 0, base: 0, messages: 0, refused: 0, encoding: None, out: Outbox::new() })
+    };
 }
 
 /// What a batch left in the cork.
