@@ -306,3 +306,18 @@ fn embed_in_tokio_broadcasts_from_a_task() {
     drop((ann, bob));
     server.stop();
 }
+
+#[test]
+fn simulated_test_passes_and_serves_for_real() {
+    let server = Example::start("simulated_test", &[ANY]);
+    let line = server.program.error_line().unwrap();
+    let minutes = line.strip_prefix("50 runs: ").and_then(|rest| rest.split_once(" simulated minutes in "));
+    let minutes: u32 = minutes.expect(&line).0.parse().unwrap();
+    // The restart comes after two and a half minutes of each run.
+    assert!((125..200).contains(&minutes), "{line}");
+    let mut peer = Peer::connect(server.socket());
+    peer.say("ann\n");
+    assert_eq!(peer.line().unwrap(), "hello ann");
+    drop(peer);
+    server.stop();
+}
