@@ -8,3 +8,4 @@ pub mod program;
 pub mod serving;
 pub mod simulation;
 pub mod skip;
+pub mod workers;

@@ -21,6 +21,7 @@ use workerman_protocol::Protocol;
 use crate::accept::{Accept, Acceptor};
 use crate::client::Dial;
 use crate::counters::Snapshot;
+use crate::panics::dispose;
 use crate::remote::Remote;
 use crate::slots::Slots;
 use crate::timer::{self, Local};
@@ -208,10 +209,10 @@ impl EventLoop {
 
     /// Runs the loop on `backend`, as a task of a thread's `LocalRuntime`, until it is stopped.
     pub async fn run_on<B: Backend>(self, backend: B) {
-        let local = Rc::new(Local::new(self.remote));
+        let local = Rc::new(Local::new(Arc::clone(&self.remote)));
         // The thread's own tasks find the loop too.
         let _thread = timer::Thread::enter(&local);
-        drive(local, backend).await;
+        drive(self, local, backend).await;
     }
 
     /// Like [`run_on`](Self::run_on), for a thread that several loops share, as in a simulation.
@@ -221,9 +222,9 @@ impl EventLoop {
     /// which would take them for itself.
     #[cfg(feature = "sim")]
     pub async fn run_among<B: Backend>(self, backend: B) {
-        let local = Rc::new(Local::new(self.remote));
+        let local = Rc::new(Local::new(Arc::clone(&self.remote)));
         let tasks = tokio::task::LocalSet::new();
-        let mut run = std::pin::pin!(tasks.run_until(drive(Rc::clone(&local), backend)));
+        let mut run = std::pin::pin!(tasks.run_until(drive(self, Rc::clone(&local), backend)));
         poll_fn(|cx| {
             let _thread = timer::Thread::enter(&local);
             run.as_mut().poll(cx)
@@ -232,8 +233,17 @@ impl EventLoop {
     }
 }
 
+/// A loop that is given up (before it ran, or by dropping the future that runs it) takes nothing any more.
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        for command in self.remote.stop().commands {
+            dispose(command);
+        }
+    }
+}
+
 /// Runs the loop until it is stopped.
-async fn drive<B: Backend>(local: Rc<Local>, mut backend: B) {
+async fn drive<B: Backend>(_given_up_when_dropped: EventLoop, local: Rc<Local>, mut backend: B) {
     let seed = backend.seed();
     let mut driver = Driver { slots: Slots::new(Rc::clone(&local), seed), backend, alarm: Alarm::default() };
     // Unconstrained: the turn has its own budget, and tokio's would be spent by the sockets of one turn.

@@ -12,7 +12,7 @@ use workerman_protocol::Protocol;
 
 use crate::Result;
 use crate::bind::{self, Binder};
-use crate::hook::Hooked;
+use crate::hook::{Hooked, caught};
 
 pub(crate) type Hook<P> = Box<dyn Fn(&Handle<P>) -> Hooked + Send + Sync>;
 
@@ -27,9 +27,17 @@ pub(crate) struct Loops {
 
 #[derive(Default)]
 struct State {
-    loops: Vec<LoopHandle>,
+    loops: Vec<OneLoop>,
     listening: Vec<(Address, Vec<Listening>)>,
     stopping: bool,
+    /// Listeners that come do not accept yet.
+    paused: bool,
+}
+
+struct OneLoop {
+    handle: LoopHandle,
+    /// `on_worker_start` is done there, so `on_worker_stop` is due.
+    started: bool,
 }
 
 impl Loops {
@@ -46,11 +54,22 @@ impl Loops {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a loop; `false` if the worker is stopping already.
-    pub(crate) fn attach(&self, handle: LoopHandle) -> bool {
+    /// Adds a loop, and returns its number.
+    pub(crate) fn attach(&self, handle: LoopHandle) -> usize {
         let mut state = self.lock();
-        state.loops.push(handle);
-        !state.stopping
+        state.loops.push(OneLoop { handle, started: false });
+        state.loops.len() - 1
+    }
+
+    /// Notes that `on_worker_start` is done on a loop.
+    pub(crate) fn started(&self, index: usize) {
+        if let Some(one) = self.lock().loops.get_mut(index) {
+            one.started = true;
+        }
+    }
+
+    fn has_started(&self, index: usize) -> bool {
+        self.lock().loops.get(index).is_some_and(|one| one.started)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -67,16 +86,23 @@ impl Loops {
         self.lock().listening.iter().any(|(at, _)| at == address)
     }
 
+    /// A loop listens on an address that was bound: given up or paused meanwhile, it does not accept.
     pub(crate) fn listens(&self, address: &Address, listening: Listening) {
         let mut state = self.lock();
+        let paused = state.paused;
         match state.listening.iter_mut().find(|(at, _)| at == address) {
-            Some((_, all)) => all.push(listening),
-            None => state.listening.push((address.clone(), vec![listening])),
+            Some((_, all)) => {
+                if paused {
+                    listening.pause_accept();
+                }
+                all.push(listening);
+            }
+            None => listening.unlisten(),
         }
     }
 
     fn handles(&self) -> Vec<LoopHandle> {
-        self.lock().loops.clone()
+        self.lock().loops.iter().map(|one| one.handle.clone()).collect()
     }
 }
 
@@ -181,6 +207,7 @@ impl<P: Protocol> Handle<P> {
         }
         let mut addresses = Vec::new();
         for bound in bind::bind(&target, &self.loops.options, handles.len(), &*self.loops.binder)? {
+            self.loops.bound(&bound.address);
             for (handle, listener) in handles.iter().zip(bound.listeners) {
                 let listening = handle.listen(Arc::clone(&self.service), listener)?;
                 self.loops.listens(&bound.address, listening);
@@ -208,16 +235,28 @@ impl<P: Protocol> Handle<P> {
         true
     }
 
-    /// Stops to accept; newcomers wait in the backlog. Idempotent.
+    /// Stops to accept, on addresses that are added later too; newcomers wait in the backlog. Idempotent.
     #[doc(alias = "pauseAccept")]
     pub fn pause_accept(&self) {
-        self.loops.lock().listening.iter().flat_map(|(_, all)| all).for_each(Listening::pause_accept);
+        self.accepting(false);
     }
 
     /// Accepts again. Idempotent.
     #[doc(alias = "resumeAccept")]
     pub fn resume_accept(&self) {
-        self.loops.lock().listening.iter().flat_map(|(_, all)| all).for_each(Listening::resume_accept);
+        self.accepting(true);
+    }
+
+    fn accepting(&self, on: bool) {
+        let mut state = self.loops.lock();
+        state.paused = !on;
+        for listening in state.listening.iter().flat_map(|(_, all)| all) {
+            if on {
+                listening.resume_accept();
+            } else {
+                listening.pause_accept();
+            }
+        }
     }
 
     /// Drains all threads: stops to accept, says goodbye to each connection, cuts what is left after `limit`.
@@ -250,23 +289,28 @@ impl<P: Protocol> Handle<P> {
             if std::mem::replace(&mut state.stopping, true) {
                 return;
             }
-            state.loops.clone()
+            state.loops.iter().map(|one| one.handle.clone()).collect::<Vec<_>>()
         };
-        for handle in &handles {
-            self.stop_loop(handle);
+        for (index, handle) in handles.iter().enumerate() {
+            self.stop_loop(index, handle);
         }
     }
 
     /// The end of one loop, on its own thread.
-    pub(crate) fn stop_loop(&self, handle: &LoopHandle) {
+    fn stop_loop(&self, index: usize, handle: &LoopHandle) {
         let worker = self.clone();
         let stop = handle.clone();
         let posted = handle.run(move || {
             drop(workerman_event::spawn(async move {
                 let limit = worker.loops.stop_timeout;
-                if let Some(on_stop) = &*worker.on_stop {
+                if worker.on_stop.is_some() && worker.loops.has_started(index) {
+                    let stopping = worker.clone();
+                    let hook = caught(async move {
+                        let Some(on_stop) = &*stopping.on_stop else { return Ok(()) };
+                        on_stop(&stopping).await
+                    });
                     // The hook may take as long as the drain, not for ever.
-                    match tokio::time::timeout(limit, on_stop(&worker)).await {
+                    match tokio::time::timeout(limit, hook).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => {
                             tracing::error!(worker = worker.name(), %error, "on_worker_stop failed");

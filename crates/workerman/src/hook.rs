@@ -40,3 +40,23 @@ where
         Box::pin(async move { self.await.hooked().await })
     }
 }
+
+/// Runs a hook as a task, so that a panic in it becomes an error.
+pub(crate) async fn caught<T: 'static>(
+    hook: impl Future<Output = Result<T, BoxError>> + 'static,
+) -> Result<T, BoxError> {
+    match workerman_event::spawn(hook).await {
+        Ok(result) => result,
+        Err(ended) => Err(match ended.try_into_panic() {
+            Ok(payload) => {
+                let text = payload
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| payload.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                format!("panicked: {text}").into()
+            }
+            Err(cancelled) => cancelled.into(),
+        }),
+    }
+}

@@ -17,6 +17,7 @@ use workerman_protocol::Protocol;
 
 use crate::bind::BoundAddress;
 use crate::handle::{Handle, Hook};
+use crate::hook::caught;
 use crate::worker::MakeState;
 use crate::{Error, Result};
 
@@ -33,12 +34,18 @@ pub struct Bound<P: Protocol> {
     pub(crate) on_start: Option<Hook<P>>,
 }
 
+/// A loop that does not run yet, and what it will listen on.
+struct Prepared {
+    event_loop: EventLoop,
+    own: LoopHandle,
+    mine: Vec<(Address, Listener)>,
+}
+
 /// What the loops of one worker share while they start and end.
 struct Start<P: Protocol> {
     handle: Handle<P>,
     on_start: Option<Hook<P>>,
     event_loop: BackendKind,
-    loop_settings: LoopSettings,
     threads: Mutex<Vec<JoinHandle<()>>>,
     failure: Mutex<Option<Error>>,
     /// In a simulation the other loops are tasks: this takes them there.
@@ -54,14 +61,23 @@ impl<P: Protocol> Start<P> {
     }
 
     /// Starts one loop: what follows once it runs, on its thread.
-    async fn start_loop(self: Arc<Self>, own: LoopHandle, mine: Vec<(Address, Listener)>) {
-        if let Some(on_start) = &self.on_start {
-            if let Err(source) = on_start(&self.handle).await {
+    async fn start_loop(self: Arc<Self>, index: usize, own: LoopHandle, mine: Vec<(Address, Listener)>) {
+        if self.handle.loops.is_stopping() {
+            return;
+        }
+        if self.on_start.is_some() {
+            let start = Arc::clone(&self);
+            let hook = caught(async move {
+                let Some(on_start) = &start.on_start else { return Ok(()) };
+                on_start(&start.handle).await
+            });
+            if let Err(source) = hook.await {
                 let worker = self.handle.name().to_owned();
                 self.fail(Error::WorkerStart { worker, source });
                 return;
             }
         }
+        self.handle.loops.started(index);
         if self.handle.loops.is_stopping() {
             return;
         }
@@ -77,14 +93,12 @@ impl<P: Protocol> Start<P> {
         tracing::info!(worker = self.handle.name(), addresses = ?self.handle.addresses(), "started");
     }
 
-    fn spawn_thread(self: &Arc<Self>, index: usize, mine: Vec<(Address, Listener)>) -> Result<()> {
-        let (event_loop, own) = EventLoop::new(self.loop_settings.clone());
-        if !self.handle.loops.attach(own.clone()) {
-            return Ok(());
-        }
+    /// Starts another loop, on a thread of its own.
+    fn spawn_thread(self: &Arc<Self>, index: usize, prepared: Prepared) -> Result<()> {
+        let Prepared { event_loop, own, mine } = prepared;
         let start = Arc::clone(self);
         let begins = own.clone();
-        own.run(move || drop(workerman_event::spawn(start.start_loop(begins, mine))))?;
+        own.run(move || drop(workerman_event::spawn(start.start_loop(index, begins, mine))))?;
         #[cfg(feature = "sim")]
         if let Some(tasks) = &self.tasks {
             // As many as there are threads; it fails only when the simulation is over.
@@ -146,12 +160,24 @@ impl<P: Protocol> Bound<P> {
         signals: bool,
         adjust: impl FnOnce(&mut Start<P>),
     ) -> Result<(EventLoop, Arc<Start<P>>)> {
-        let (event_loop, own) = EventLoop::new(self.loop_settings.clone());
+        let mut loops: Vec<Prepared> = (0..self.threads)
+            .map(|_| {
+                let (event_loop, own) = EventLoop::new(self.loop_settings.clone());
+                self.handle.loops.attach(own.clone());
+                Prepared { event_loop, own, mine: Vec::new() }
+            })
+            .collect();
+        for bound in self.addresses {
+            for (prepared, listener) in loops.iter_mut().zip(bound.listeners) {
+                prepared.mine.push((bound.address.clone(), listener));
+            }
+        }
+        let others = loops.split_off(1);
+        let first = loops.pop().expect("a worker has at least one thread");
         let mut start = Start {
             handle: self.handle,
             on_start: self.on_start,
             event_loop: self.event_loop,
-            loop_settings: self.loop_settings,
             threads: Mutex::default(),
             failure: Mutex::default(),
             #[cfg(feature = "sim")]
@@ -159,7 +185,8 @@ impl<P: Protocol> Bound<P> {
         };
         adjust(&mut start);
         let start = Arc::new(start);
-        if !start.handle.loops.attach(own.clone()) {
+        let Prepared { event_loop, own, mine } = first;
+        if start.handle.loops.is_stopping() {
             // Stopped by its handle before it ran.
             own.stop();
             return Ok((event_loop, start));
@@ -170,19 +197,14 @@ impl<P: Protocol> Bound<P> {
                 own.on_signal(*signal, move || handle.stop())?;
             }
         }
-        let mut per_loop: Vec<Vec<(Address, Listener)>> = (0..self.threads).map(|_| Vec::new()).collect();
-        for bound in self.addresses {
-            for (mine, listener) in per_loop.iter_mut().zip(bound.listeners) {
-                mine.push((bound.address.clone(), listener));
-            }
-        }
         let state = self.state;
         let first = Arc::clone(&start);
         let begins = own.clone();
         own.run(move || {
             drop(workerman_event::spawn(async move {
                 if let Some(state) = state {
-                    match state(first.handle.clone()).await {
+                    let made = caught(state(first.handle.clone()));
+                    match made.await {
                         Ok(state) => {
                             first.handle.service.set_state(state);
                         }
@@ -193,15 +215,16 @@ impl<P: Protocol> Bound<P> {
                         }
                     }
                 }
-                let mut per_loop = per_loop.into_iter();
-                let mine = per_loop.next().unwrap_or_default();
-                for (index, mine) in per_loop.enumerate() {
-                    if let Err(error) = first.spawn_thread(index + 1, mine) {
+                if first.handle.loops.is_stopping() {
+                    return;
+                }
+                for (index, prepared) in others.into_iter().enumerate() {
+                    if let Err(error) = first.spawn_thread(index + 1, prepared) {
                         first.fail(error);
                         return;
                     }
                 }
-                first.start_loop(begins, mine).await;
+                first.start_loop(0, begins, mine).await;
             }));
         })?;
         Ok((event_loop, start))
