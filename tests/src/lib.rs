@@ -8,4 +8,5 @@ pub mod program;
 pub mod serving;
 pub mod simulation;
 pub mod skip;
+pub mod toy;
 pub mod workers;

@@ -56,6 +56,15 @@ fn seed_of(test: &str) -> u64 {
 }
 
 impl<L> Simulated<L> {
+    /// Runs a test in a new world with links and a seed of its choice.
+    pub fn run_with(seed: u64, options: LinkOptions, body: impl AsyncFnOnce(Self)) {
+        sim::block_on(seed, async |network| {
+            network.set_default(options);
+            let host = network.host("localhost");
+            body(Self { network, host, links: std::marker::PhantomData }).await;
+        });
+    }
+
     fn loopback(&self) -> SocketAddr {
         self.host.socket(0)
     }
