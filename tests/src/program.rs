@@ -68,6 +68,11 @@ impl Program {
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
+
+    /// Sends it what Ctrl-C sends.
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+    }
 }
 
 impl Drop for Program {

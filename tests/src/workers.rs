@@ -1,7 +1,7 @@
 //! Workers on threads of the test, and peers with plain blocking sockets.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -99,6 +99,19 @@ impl Peer {
     pub fn ask(&mut self, line: &str) -> String {
         self.send(line);
         self.line()
+    }
+
+    /// Ends its own stream; the other side can still send.
+    pub fn finish(&mut self) {
+        self.0.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Waits for the end of the stream, or for a reset.
+    pub fn is_gone(&mut self) -> bool {
+        match self.0.read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 
     /// What comes until the end of the stream.

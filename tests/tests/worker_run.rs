@@ -64,7 +64,7 @@ fn a_callback_stops_its_worker() {
 #[test]
 fn on_worker_start_may_stop_its_worker() {
     on_each(|kind| {
-        let worker = start(kind, echo().threads(2).on_worker_start(|worker| worker.stop()));
+        let worker = start(kind, echo().threads(2).on_worker_start(Handle::stop));
         worker.join().unwrap();
     });
 }

@@ -70,6 +70,27 @@ impl LoopHandle {
         service: Arc<Service<P>>,
         listener: Listener,
     ) -> Result<Listening, Error> {
+        self.listen_as(service, listener, true)
+    }
+
+    /// Like [`listen`](Self::listen), and accepts nothing before [`Listening::resume_accept`].
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_paused<P: Protocol>(
+        &self,
+        service: Arc<Service<P>>,
+        listener: Listener,
+    ) -> Result<Listening, Error> {
+        self.listen_as(service, listener, false)
+    }
+
+    fn listen_as<P: Protocol>(
+        &self,
+        service: Arc<Service<P>>,
+        listener: Listener,
+        accepting: bool,
+    ) -> Result<Listening, Error> {
         let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
         let remote = Arc::clone(&self.remote);
         self.remote.post(Box::new(move |control| {
@@ -77,6 +98,8 @@ impl LoopHandle {
             let accept = Box::new(Acceptor::new(service, remote, address.clone()));
             if let Err(error) = control.listen(key, listener, accept) {
                 tracing::error!(?address, %error, "cannot listen");
+            } else if !accepting {
+                control.accepting(key, false);
             }
         }))?;
         Ok(Listening { key, remote: Arc::clone(&self.remote) })

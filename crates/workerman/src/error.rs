@@ -45,6 +45,9 @@ pub enum Error {
     /// `run` or `run_all` was called inside an async runtime, which it would block.
     #[error("called inside an async runtime: use `.serve().await` there")]
     InsideRuntime,
+    /// The worker does not run yet, or is stopping.
+    #[error("the worker is not running")]
+    NotRunning,
     /// A worker would start threads inside a simulation, which has one thread and a clock of its own.
     #[cfg(feature = "sim")]
     #[error("called inside a simulation, which cannot have threads: give the worker to `Sim::worker`")]

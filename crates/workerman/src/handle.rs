@@ -7,12 +7,12 @@ use std::time::Duration;
 use workerman_connection::{
     Broadcast, Connection, Cursor, Drained, Listening, LoopHandle, SendError, Service, Snapshot, Target,
 };
-use workerman_event::{Address, ListenOptions};
+use workerman_event::{Address, ListenOptions, Listener};
 use workerman_protocol::Protocol;
 
-use crate::Result;
 use crate::bind::{self, Binder};
 use crate::hook::{Hooked, caught};
+use crate::{Error, Result};
 
 pub(crate) type Hook<P> = Box<dyn Fn(&Handle<P>) -> Hooked + Send + Sync>;
 
@@ -81,24 +81,20 @@ impl Loops {
         self.lock().listening.push((address.clone(), Vec::new()));
     }
 
-    /// Whether an address is still to be listened on: it may have been given up before its loop came to it.
-    pub(crate) fn wants(&self, address: &Address) -> bool {
-        self.lock().listening.iter().any(|(at, _)| at == address)
-    }
-
-    /// A loop listens on an address that was bound: given up or paused meanwhile, it does not accept.
-    pub(crate) fn listens(&self, address: &Address, listening: Listening) {
+    /// Lets a loop listen on an address that was bound, unless it has been given up meanwhile.
+    pub(crate) fn listen<P: Protocol>(
+        &self,
+        address: &Address,
+        listener: Listener,
+        on: &LoopHandle,
+        service: &Arc<Service<P>>,
+    ) -> Result<()> {
         let mut state = self.lock();
         let paused = state.paused;
-        match state.listening.iter_mut().find(|(at, _)| at == address) {
-            Some((_, all)) => {
-                if paused {
-                    listening.pause_accept();
-                }
-                all.push(listening);
-            }
-            None => listening.unlisten(),
-        }
+        let Some((_, all)) = state.listening.iter_mut().find(|(at, _)| at == address) else { return Ok(()) };
+        let service = Arc::clone(service);
+        all.push(if paused { on.listen_paused(service, listener)? } else { on.listen(service, listener)? });
+        Ok(())
     }
 
     fn handles(&self) -> Vec<LoopHandle> {
@@ -198,19 +194,18 @@ impl<P: Protocol> Handle<P> {
     /// Listens on one more address, on all threads; returns the bound addresses.
     ///
     /// # Errors
-    /// The address cannot be understood or bound; the error names it.
+    /// The address cannot be understood or bound (the error names it), or the worker does not run.
     pub fn listen(&self, address: impl AsRef<str>) -> Result<Vec<Address>> {
         let target = Target::parse(address.as_ref(), self.loops.schemes)?;
         let handles = self.loops.handles();
         if handles.is_empty() || self.loops.is_stopping() {
-            return Err(workerman_connection::Error::Stopped.into());
+            return Err(Error::NotRunning);
         }
         let mut addresses = Vec::new();
         for bound in bind::bind(&target, &self.loops.options, handles.len(), &*self.loops.binder)? {
             self.loops.bound(&bound.address);
             for (handle, listener) in handles.iter().zip(bound.listeners) {
-                let listening = handle.listen(Arc::clone(&self.service), listener)?;
-                self.loops.listens(&bound.address, listening);
+                self.loops.listen(&bound.address, listener, handle, &self.service)?;
             }
             addresses.push(bound.address);
         }

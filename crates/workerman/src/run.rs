@@ -82,12 +82,8 @@ impl<P: Protocol> Start<P> {
             return;
         }
         for (address, listener) in mine {
-            if !self.handle.loops.wants(&address) {
-                continue;
-            }
-            match own.listen(Arc::clone(&self.handle.service), listener) {
-                Ok(listening) => self.handle.loops.listens(&address, listening),
-                Err(error) => self.fail(error.into()),
+            if let Err(error) = self.handle.loops.listen(&address, listener, &own, &self.handle.service) {
+                self.fail(error);
             }
         }
         tracing::info!(worker = self.handle.name(), addresses = ?self.handle.addresses(), "started");
