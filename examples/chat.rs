@@ -20,8 +20,9 @@ struct Name(String);
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2346".to_owned());
-    Worker::with(Text::new().max_message(4096), address)
+    Worker::text(address)
         .name("chat")
+        .protocol(Text::new().max_message(4096))
         .max_connections(10_000)
         .state(async |_| Ok(Names::default()))
         .on_connect(|conn| conn.send("Welcome! What is your name?"))

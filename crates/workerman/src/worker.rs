@@ -135,6 +135,23 @@ impl<P: Protocol> Worker<P> {
         self
     }
 
+    /// Sets the protocol itself, with bounds of its own; each connection gets a clone of it.
+    ///
+    /// # Examples
+    /// ```
+    /// use workerman::prelude::*;
+    ///
+    /// let worker = Worker::text("text://127.0.0.1:0").protocol(Text::new().max_message(4096));
+    /// # worker.bind().unwrap();
+    /// ```
+    pub fn protocol(mut self, protocol: P) -> Self
+    where
+        P: Clone + Sync,
+    {
+        self.make = Box::new(move || protocol.clone());
+        self
+    }
+
     /// The name, for logs and tables; default `none`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
