@@ -27,6 +27,7 @@ on_real_backends! {
     a_proxy_stops_who_is_too_fast,
     a_proxy_keeps_what_does_not_fit,
     a_proxy_passes_ends_and_resets,
+    a_pipe_one_way_ends_with_the_other,
 }
 
 fn the_cap_holds_on_one_loop(kind: BackendKind) {
@@ -339,6 +340,30 @@ fn a_proxy_passes_ends_and_resets(kind: BackendKind) {
         server.settle();
     }
     assert_eq!(server.handle.snapshot().bytes_queued, 0);
+}
+
+fn a_pipe_one_way_ends_with_the_other(kind: BackendKind) {
+    let (told, conns) = events();
+    let (closed, closes) = events();
+    let handlers = Handlers::new()
+        .on_connect(move |conn: &Connection<Raw>| told.send(conn.clone()).unwrap())
+        .on_close(move |conn, _| closed.send(conn.id()).unwrap());
+    let server = Serving::start(kind, Service::new("pipe", Raw::new, handlers, Settings::default()));
+    let mut from = server.peer();
+    let source = next(&conns);
+    let mut to = server.peer();
+    let sink = next(&conns);
+    source.pipe(&sink);
+    from.say("everything");
+    from.finish();
+    assert_eq!(to.rest(), (b"everything".to_vec(), false));
+    server.settle();
+    assert!(closes.try_recv().is_err(), "the sink may still speak");
+    to.finish();
+    let mut ended = [next(&closes), next(&closes)];
+    ended.sort_unstable();
+    assert_eq!(ended, [source.id(), sink.id()]);
+    assert_eq!(from.rest(), (Vec::new(), false));
 }
 
 #[test]

@@ -22,6 +22,7 @@ on_real_backends! {
     in_drops,
     in_a_payload,
     on_the_loop_itself,
+    in_an_async_on_close,
     many_at_once,
 }
 
@@ -408,6 +409,25 @@ fn on_the_loop_itself(kind: BackendKind) {
         })
         .unwrap();
     scene.check(3, "commands");
+}
+
+fn in_an_async_on_close(kind: BackendKind) {
+    let (told, seen) = events();
+    let handlers = Handlers::new().on_close(move |_: &Conn, _| {
+        let told = told.clone();
+        async move {
+            tokio::task::yield_now().await;
+            told.send(()).unwrap();
+            assert!(told.send(()).is_err(), "expected by the test");
+        }
+    });
+    let server =
+        Serving::start(kind, Service::new("late", || Touchy { at: "" }, handlers, Settings::default()));
+    drop(server.peer());
+    next(&seen);
+    server.settle();
+    let counters = server.handle.snapshot();
+    assert_eq!((counters.panics, counters.connections), (1, 0));
 }
 
 fn many_at_once(kind: BackendKind) {

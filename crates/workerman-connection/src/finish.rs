@@ -10,7 +10,7 @@ use crate::cork::recycle;
 use crate::drive::{Env, Gone, Io, Next};
 use crate::endpoint::{Ending, Endpoint};
 use crate::outcome::Settled;
-use crate::panics::{dispose, dispose_all, guard};
+use crate::panics::{dispose, dispose_all, guard, guarded};
 use crate::session::Phase;
 use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, bump};
 use crate::{CloseReason, Error};
@@ -213,7 +213,7 @@ impl<P: Protocol> Endpoint<P> {
         self.announce(env);
         let shared = &self.conn.0;
         // A client that connects again sends then what it had not begun to send; a stateful encoder begins anew.
-        let keep = self.redial.is_some() && Shared::<P>::STATELESS;
+        let keep = self.dialer().is_some() && Shared::<P>::STATELESS;
         let counted = if keep {
             0
         } else {
@@ -270,7 +270,7 @@ impl<P: Protocol> Endpoint<P> {
         }
         let reason = self.session.reason();
         let shared = &self.conn.0;
-        let again = self.redial.as_ref().is_some_and(|redial| redial.will_retry(reason));
+        let again = self.dialer().is_some_and(|redial| redial.will_retry(reason));
         if !again {
             shared.set(SHUT | CLOSED);
         }
@@ -290,7 +290,7 @@ impl<P: Protocol> Endpoint<P> {
                 Ok(Settled::Done) => {}
                 Ok(Settled::Later(task)) => {
                     drop(workerman_event::spawn(async move {
-                        if let Err(error) = task.await {
+                        if let Some(Err(error)) = guarded(task).await {
                             tracing::debug!(%error, "on_close failed");
                         }
                     }));
@@ -305,7 +305,7 @@ impl<P: Protocol> Endpoint<P> {
                 }
             }
         }
-        if let Some(forward) = self.forward.take() {
+        if let Some(forward) = self.rare.as_mut().and_then(|rare| rare.forward.take()) {
             if let Err(panic) = guard(|| forward.closed()) {
                 tracing::error!(%panic, "a pipe panicked");
             }
@@ -316,7 +316,7 @@ impl<P: Protocol> Endpoint<P> {
         if !again || shared.lock().wishes.as_ref().is_some_and(|wishes| wishes.end.is_some()) {
             // Over for good; perhaps because `on_close` said so.
             shared.set(SHUT | CLOSED);
-            self.redial = None;
+            dispose(self.rare.as_mut().and_then(|rare| rare.redial.take()));
             shared.clear(WISHED);
             let (wishes, extensions) = {
                 let mut core = shared.lock();

@@ -1,7 +1,9 @@
 //! Catching what users' code throws, payloads that panic when dropped included.
 
 use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 /// Calls `f`; a panic becomes its message.
 ///
@@ -33,6 +35,22 @@ pub(crate) fn forget(payload: Box<dyn Any + Send>) {
     }
 }
 
+/// Runs a task of a user's; a panic in it is logged and counted by the thread's loop.
+pub(crate) async fn guarded<T>(task: impl Future<Output = T>) -> Option<T> {
+    let mut task = Box::pin(task);
+    let done = poll_fn(|cx| match guard(|| task.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Some),
+        Err(panic) => {
+            count();
+            tracing::error!(%panic, "a task panicked");
+            Poll::Ready(None)
+        }
+    })
+    .await;
+    dispose(task);
+    done
+}
+
 /// Drops something that is or holds one value of a user's; a panic is logged and counted by the thread's loop.
 ///
 /// One call for each value: two of them that panic in one drop would end the process.
@@ -51,8 +69,12 @@ pub(crate) fn dispose_all<T>(values: impl IntoIterator<Item = T>) {
 
 #[cold]
 fn dropped_badly(panic: &str) {
+    count();
+    tracing::error!(%panic, "a value panicked when it was dropped");
+}
+
+fn count() {
     if let Some(local) = crate::timer::current() {
         local.remote.counters.panics.add(1);
     }
-    tracing::error!(%panic, "a value panicked when it was dropped");
 }

@@ -15,8 +15,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Where the messages of a connection go in place of its `on_message`.
 pub(crate) trait Forward<P: Protocol>: Send {
     fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled;
-    /// The stream has ended: so does the other's sending direction.
-    fn ended(&self);
+    /// The stream has ended: so does the other's sending direction. What is left to do is to end with the other.
+    fn ended(&self, conn: &Connection<P>) -> Settled;
     /// The connection has ended: so does the other.
     fn closed(&self);
 }
@@ -51,9 +51,16 @@ where
         }
     }
 
-    fn ended(&self) {
+    fn ended(&self, conn: &Connection<P>) -> Settled {
         self.0.0.shut_down();
         self.0.0.wish(|wishes| wishes.half_close = true);
+        // Without a pipe back nobody else would ever end this connection: its peer has nothing more to say.
+        let (closed, own) = (self.0.closed(), conn.clone());
+        Settled::Later(Box::pin(async move {
+            closed.await;
+            own.close();
+            Ok(())
+        }))
     }
 
     fn closed(&self) {

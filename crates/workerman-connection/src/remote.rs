@@ -95,8 +95,25 @@ impl Remote {
         Ok(())
     }
 
+    /// Wakes the loop, unless it is awake or somebody else has done so.
+    ///
+    /// Why nothing is lost between `sleep`, `wake` and `begin`:
+    /// - Who knocks has put its entry into the inbox before, under the lock. The loop lowers `awake` and looks into the
+    ///   inbox after, under the same lock. If the entry comes first, the loop sees it and does not sleep. If the look
+    ///   comes first, the release of the lock carries the lowered flag to who knocks: it finds `false` and wakes.
+    /// - `awake` can be true again by then for two reasons. Another one knocked: its waker call is under way, and the
+    ///   next turn takes the whole inbox. Or `begin` raised it: the turn that runs takes the inbox later, or, if it has
+    ///   done so already, looks again in its own `sleep`.
+    /// - The waker is stored by `begin`, before the flag can be lowered for the first time: who finds `false` finds it.
+    ///   A loop that moves to another task stores the new one at its next turn; until then the old one was polled last.
+    ///
+    /// Of a connection, `MARKED` says that it is in the inbox. The loop lowers it before it looks at what the mark was
+    /// for (`WOKEN`, `WISHED`, `QUEUED`), each of which is raised before the mark: so a mark that finds `MARKED` up is
+    /// answered by a look that is still to come, and one that finds it down makes an entry of its own. The flags are
+    /// bits of one atomic, so that their changes have one order for everybody. What a connection wants when it has no
+    /// place in a loop yet is seen by the first batch after its place was stored: `MARKED` is lowered after that.
     fn wake(&self) {
-        // The first to knock wakes; the others find the flag set. No lock is held while waking.
+        // No lock is held while waking.
         if !self.awake.swap(true, Ordering::AcqRel) {
             let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(waker) = waker {
