@@ -22,23 +22,32 @@ pub(crate) trait Accept {
     fn give_back(&self);
     /// Whether the service is full; if so, the loop is told when it is no longer.
     fn waits(&self) -> bool;
-    /// Whether the local address of a connection is the listener's; `None`: ask the socket.
-    fn local(&self) -> Option<&Address>;
-    fn accept(&mut self, id: Token, peer: Address, local: Option<Address>, now: Instant) -> Box<dyn Drive>;
+    /// The local address of a connection: the listener's, where that says it, or what `ask` says.
+    fn local(&mut self, ask: &mut dyn FnMut() -> Option<Address>) -> Option<Arc<Address>>;
+    fn accept(
+        &mut self,
+        id: Token,
+        peer: Address,
+        local: Option<Arc<Address>>,
+        now: Instant,
+    ) -> Box<dyn Drive>;
     fn name(&self) -> &str;
 }
 
 pub(crate) struct Acceptor<P: Protocol> {
     service: Arc<Service<P>>,
     remote: Arc<Remote>,
-    local: Option<Address>,
+    /// The listener's address, if it is that of all its connections.
+    fixed: bool,
+    /// The local address of the last connection, which usually is that of the next.
+    local: Option<Arc<Address>>,
 }
 
 impl<P: Protocol> Acceptor<P> {
     pub(crate) fn new(service: Arc<Service<P>>, remote: Arc<Remote>, listener: Option<Address>) -> Self {
         // A listener on all addresses does not tell on which one a connection came in.
         let local = listener.filter(|address| !address.ip().is_some_and(|ip| ip.is_unspecified()));
-        Self { service, remote, local }
+        Self { service, remote, fixed: local.is_some(), local: local.map(Arc::new) }
     }
 }
 
@@ -55,11 +64,23 @@ impl<P: Protocol> Accept for Acceptor<P> {
         self.service.waits_for_room(&self.remote)
     }
 
-    fn local(&self) -> Option<&Address> {
-        self.local.as_ref()
+    fn local(&mut self, ask: &mut dyn FnMut() -> Option<Address>) -> Option<Arc<Address>> {
+        if !self.fixed {
+            let local = ask();
+            if self.local.as_deref() != local.as_ref() {
+                self.local = local.map(Arc::new);
+            }
+        }
+        self.local.clone()
     }
 
-    fn accept(&mut self, id: Token, peer: Address, local: Option<Address>, now: Instant) -> Box<dyn Drive> {
+    fn accept(
+        &mut self,
+        id: Token,
+        peer: Address,
+        local: Option<Arc<Address>>,
+        now: Instant,
+    ) -> Box<dyn Drive> {
         let conn = connection(Arc::clone(&self.service), Arc::clone(&self.remote), place_of(id), peer, local);
         conn.0.set(RESERVED);
         Box::new(Endpoint::new(conn, Role::Server, id, now))
@@ -74,7 +95,7 @@ impl Slots {
     /// A connection that has a place of its service.
     pub(super) fn welcome<B: Backend>(&mut self, io: &mut B, listener: ListenerId, id: Token, peer: Address) {
         let Some(listening) = self.listeners.get_mut(&listener) else { return };
-        let local = listening.accept.local().cloned().or_else(|| io.local_address(id).ok());
+        let local = listening.accept.local(&mut || io.local_address(id).ok());
         let now = io.now();
         self.local.remote.counters.accepted.add(1);
         match guard(|| listening.accept.accept(id, peer, local, now)) {

@@ -78,7 +78,9 @@ impl<P: Protocol> Connection<P> {
 
     /// Closes with the protocol's own code and reason, where it has such.
     pub fn close_with_code(&self, code: u16, reason: &str) {
-        self.0.wish_end(End::Code(Some(code), reason.to_owned()));
+        if self.0.flags() & UPGRADED == 0 {
+            self.0.wish_end(End::Code(Some(code), reason.to_owned()));
+        }
     }
 
     /// Ends gracefully: no more messages are handled; what is queued is sent, then FIN; the connection counts as
@@ -95,7 +97,10 @@ impl<P: Protocol> Connection<P> {
 
     fn end_by(&self, end: End) {
         self.0.shut_down();
-        self.0.wish_end(end);
+        // `upgrade` came first: the connection is the other handle's.
+        if self.0.flags() & UPGRADED == 0 {
+            self.0.wish_end(end);
+        }
     }
 
     /// Stops reading: no message is handled until [`resume`](Self::resume); the peer feels it.
@@ -175,7 +180,7 @@ impl<P: Protocol> Connection<P> {
     /// This side's address; `None` before a client is connected.
     #[doc(alias = "getLocalAddress")]
     pub fn local_addr(&self) -> Option<Address> {
-        self.0.lock().local.clone()
+        self.0.lock().local.as_deref().cloned()
     }
 
     /// Number of bytes that are queued and not yet taken by the system.
@@ -208,7 +213,8 @@ impl<P: Protocol> Connection<P> {
 
     /// Messages taken by `send`.
     pub fn messages_out(&self) -> u64 {
-        self.0.traffic.messages_out.load(Ordering::Relaxed)
+        let outside = self.0.lock().messages;
+        self.0.traffic.messages_out.load(Ordering::Relaxed) + outside
     }
 
     /// Attaches a value; one of each type. Returns the one that was there.

@@ -39,6 +39,8 @@ pub(crate) struct Counters {
     pub(crate) live: Count,
     pub(crate) messages_in: Count,
     pub(crate) messages_out: Count,
+    /// Those that were sent outside of callbacks of the connection itself.
+    pub(crate) messages_out_outside: Count,
     pub(crate) bytes_in: Count,
     pub(crate) bytes_out: Count,
     pub(crate) send_failures: Count,
@@ -125,7 +127,7 @@ impl Counters {
             accepted: self.accepted.read(),
             connected: self.connected.read(),
             messages_in: self.messages_in.read(),
-            messages_out: self.messages_out.read(),
+            messages_out: self.messages_out.read() + self.messages_out_outside.read(),
             bytes_in: self.bytes_in.read(),
             bytes_out: self.bytes_out.read(),
             send_failures: self.send_failures.read(),

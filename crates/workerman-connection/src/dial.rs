@@ -445,7 +445,7 @@ impl<P: Protocol> Dial for Dialer<P> {
             {
                 let mut core = self.conn.0.lock();
                 core.peer = peer;
-                core.local = sockets.local_address(id);
+                core.local = sockets.local_address(id).map(Arc::new);
             }
             let conn = self.conn.clone();
             return match guard(|| Endpoint::new(conn, Role::Client, id, now)) {

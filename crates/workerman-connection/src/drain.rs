@@ -8,7 +8,7 @@ use workerman_event::{Backend, ListenerId, Token};
 use crate::CloseReason;
 use crate::event_loop::Drained;
 use crate::panics::{dispose, dispose_all, guard};
-use crate::slots::{Kind, Listening, Slots};
+use crate::slots::{Listening, Slots};
 
 /// A drain that runs.
 pub(super) struct Drain {
@@ -90,7 +90,7 @@ impl Slots {
     fn tokens(&self) -> Vec<Token> {
         let slots = self.slots.iter().enumerate();
         slots
-            .filter(|(_, slot)| matches!(slot.kind, Kind::Connection(Some(_))))
+            .filter(|(_, slot)| slot.endpoint.is_some())
             .filter_map(|(index, slot)| Some(Token::new(u32::try_from(index).ok()?, slot.generation)))
             .collect()
     }

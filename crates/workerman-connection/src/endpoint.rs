@@ -31,7 +31,6 @@ use crate::pipe::Forward;
 use crate::remote::Remote;
 use crate::session::{Expired, Phase, Session, Turn};
 use crate::shared::{CLOSED, Core, End, MARKED, SHUT, Shared, Traffic, WISHED, bump, place_of};
-use crate::waiting::Waiters;
 use crate::{CloseReason, Connection, Error, Layer, Service, Timeout};
 
 type Suspended = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
@@ -69,9 +68,8 @@ pub(crate) struct Endpoint<P: Protocol> {
     task: Option<Suspended>,
     parked: Option<Box<Parked<P>>>,
     pub(super) below: Option<Box<Below>>,
-    pub(super) forward: Option<Box<dyn Forward<P>>>,
-    pub(super) redial: Option<Redial>,
-    switch: Option<SwitchTo>,
+    /// What most connections never have.
+    pub(super) rare: Option<Box<Rare<P>>>,
     /// Our bytes in the loop's total.
     pub(super) accounted: usize,
     pub(super) slot: u32,
@@ -100,6 +98,13 @@ pub(crate) struct Endpoint<P: Protocol> {
     lent: bool,
 }
 
+/// What most connections never have; apart, so that an idle one is small.
+pub(super) struct Rare<P: Protocol> {
+    pub(super) forward: Option<Box<dyn Forward<P>>>,
+    pub(super) redial: Option<Redial>,
+    switch: Option<SwitchTo>,
+}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A fresh connection of `service`.
@@ -108,7 +113,7 @@ pub(crate) fn connection<P: Protocol>(
     remote: Arc<Remote>,
     place: u64,
     peer: Address,
-    local: Option<Address>,
+    local: Option<Arc<Address>>,
 ) -> Connection<P> {
     Connection(Arc::new(Shared {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -121,9 +126,10 @@ pub(crate) fn connection<P: Protocol>(
         core: Mutex::new(Core {
             sending: P::Sending::default(),
             out: Outbox::new(),
+            messages: 0,
             counted: 0,
             wishes: None,
-            waiters: Waiters::default(),
+            waiters: None,
             extensions: None,
             peer,
             local,
@@ -182,9 +188,7 @@ impl<P: Protocol> Endpoint<P> {
             task: None,
             parked: None,
             below,
-            forward: None,
-            redial: None,
-            switch: None,
+            rare: None,
             accounted: 0,
             slot,
             ending: Ending::AtFin,
@@ -205,15 +209,44 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     pub(crate) fn with_redial(mut self, redial: Redial) -> Self {
-        self.redial = Some(redial);
+        self.rare().redial = Some(redial);
         self
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare<P> {
+        self.rare.get_or_insert_with(|| Box::new(Rare { forward: None, redial: None, switch: None }))
+    }
+
+    /// Where messages go in place of `on_message`.
+    #[inline]
+    pub(super) fn forward(&self) -> Option<&dyn Forward<P>> {
+        self.rare.as_ref()?.forward.as_deref()
+    }
+
+    /// The dialer of a client that connects again.
+    pub(super) fn dialer(&self) -> Option<&Redial> {
+        self.rare.as_ref()?.redial.as_ref()
+    }
+
+    /// The same, to change it.
+    pub(super) fn dialer_mut(&mut self) -> Option<&mut Redial> {
+        self.rare.as_mut()?.redial.as_mut()
+    }
+
+    /// Whether another protocol is about to take over.
+    fn switches(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.switch.is_some())
+    }
+
+    fn take_switch(&mut self) -> Option<SwitchTo> {
+        self.rare.as_mut()?.switch.take()
     }
 
     /// Drops what is suspended or parked: the connection is over.
     pub(super) fn drop_work(&mut self) {
         dispose(self.task.take());
         dispose(self.parked.take());
-        dispose(self.switch.take());
+        dispose(self.take_switch());
     }
 
     /// Does what handles have wished, in the order of strength.
@@ -228,14 +261,14 @@ impl<P: Protocol> Endpoint<P> {
             self.paused = !read;
         }
         if let Some(forward) = wishes.forward {
-            self.forward = Some(forward);
+            self.rare().forward = Some(forward);
         }
         if let Some(switch) = wishes.switch {
-            self.switch = Some(switch);
+            self.rare().switch = Some(switch);
         }
         self.half_close |= wishes.half_close;
         let Some(end) = wishes.end else { return };
-        if let Some(redial) = &mut self.redial {
+        if let Some(redial) = self.dialer_mut() {
             redial.cancel();
         }
         match end {
@@ -425,6 +458,6 @@ impl<P: Protocol> Drive for Endpoint<P> {
     }
 
     fn redial(&mut self) -> Option<Redial> {
-        self.redial.take()
+        self.rare.as_mut()?.redial.take()
     }
 }

@@ -268,7 +268,8 @@ impl Drop for EventLoop {
 /// Runs the loop until it is stopped.
 async fn drive<B: Backend>(_given_up_when_dropped: EventLoop, local: Rc<Local>, mut backend: B) {
     let seed = backend.seed();
-    let mut driver = Driver { slots: Slots::new(Rc::clone(&local), seed), backend, alarm: Alarm::default() };
+    let slots = Slots::new(Rc::clone(&local), seed, backend.refresh());
+    let mut driver = Driver { slots, backend, alarm: Alarm::default() };
     // Unconstrained: the turn has its own budget, and tokio's would be spent by the sockets of one turn.
     tokio::task::unconstrained(async {
         while poll_fn(|cx| driver.poll(cx)).await == Turn::Again {

@@ -213,7 +213,7 @@ impl<P: Protocol> Endpoint<P> {
         self.announce(env);
         let shared = &self.conn.0;
         // A client that connects again sends then what it had not begun to send; a stateful encoder begins anew.
-        let keep = self.redial.is_some() && Shared::<P>::STATELESS;
+        let keep = self.dialer().is_some() && Shared::<P>::STATELESS;
         let counted = if keep {
             0
         } else {
@@ -270,7 +270,7 @@ impl<P: Protocol> Endpoint<P> {
         }
         let reason = self.session.reason();
         let shared = &self.conn.0;
-        let again = self.redial.as_ref().is_some_and(|redial| redial.will_retry(reason));
+        let again = self.dialer().is_some_and(|redial| redial.will_retry(reason));
         if !again {
             shared.set(SHUT | CLOSED);
         }
@@ -305,7 +305,7 @@ impl<P: Protocol> Endpoint<P> {
                 }
             }
         }
-        if let Some(forward) = self.forward.take() {
+        if let Some(forward) = self.rare.as_mut().and_then(|rare| rare.forward.take()) {
             if let Err(panic) = guard(|| forward.closed()) {
                 tracing::error!(%panic, "a pipe panicked");
             }
@@ -316,7 +316,7 @@ impl<P: Protocol> Endpoint<P> {
         if !again || shared.lock().wishes.as_ref().is_some_and(|wishes| wishes.end.is_some()) {
             // Over for good; perhaps because `on_close` said so.
             shared.set(SHUT | CLOSED);
-            self.redial = None;
+            dispose(self.rare.as_mut().and_then(|rare| rare.redial.take()));
             shared.clear(WISHED);
             let (wishes, extensions) = {
                 let mut core = shared.lock();

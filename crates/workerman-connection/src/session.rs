@@ -90,9 +90,8 @@ pub struct Session<P: Protocol> {
     pending: Outbox,
     /// When the running protocol deadline began.
     since: Instant,
-    /// Since when the system has taken nothing although something is pending; `None` while it takes everything.
-    stalled: Option<Instant>,
-    tick: Option<Instant>,
+    /// What most connections do without.
+    times: Option<Box<Times>>,
     phase: Phase,
     reason: CloseReason,
     role: Role,
@@ -109,6 +108,15 @@ pub struct Session<P: Protocol> {
     full: bool,
     /// End when no message is in progress.
     leaving: bool,
+}
+
+/// Instants that most connections do without most of the time; apart, so that an idle one is small.
+#[derive(Default)]
+struct Times {
+    /// Since when the system has taken nothing although something is pending; `None` while it takes everything.
+    stalled: Option<Instant>,
+    /// When the protocol wants its tick.
+    tick: Option<Instant>,
     /// When to end although the peer has not.
     leave_by: Option<Instant>,
     /// How much was in the buffer that was lent last.
@@ -123,8 +131,7 @@ impl<P: Protocol> Session<P> {
             input: BytesMut::new(),
             pending: Outbox::new(),
             since: now,
-            stalled: None,
-            tick: None,
+            times: None,
             phase: if layered { Phase::Handshake } else { Phase::Open },
             reason: CloseReason::Local,
             role,
@@ -135,8 +142,6 @@ impl<P: Protocol> Session<P> {
             half_closed: false,
             full: false,
             leaving: false,
-            leave_by: None,
-            lent: 0,
         }
     }
 
@@ -157,7 +162,7 @@ impl<P: Protocol> Session<P> {
 
     /// How many bytes were in the buffer that was lent last.
     pub fn lent_len(&self) -> usize {
-        self.lent
+        self.times.as_ref().map_or(0, |times| times.lent)
     }
 
     /// The handshake of the layer is complete already.
@@ -215,7 +220,8 @@ impl<P: Protocol> Session<P> {
         }
         let mut cx = Self::context(self.role, turn, sending);
         self.protocol.open(&mut cx)?;
-        self.tick = self.protocol.tick(&mut cx)?;
+        let tick = self.protocol.tick(&mut cx)?;
+        self.set_tick(tick);
         self.running = self.protocol.deadline();
         self.since = turn.now;
         Ok(())
@@ -243,7 +249,7 @@ impl<P: Protocol> Session<P> {
             self.reason = reason;
         }
         self.phase = Phase::Closed;
-        self.stalled = None;
+        self.times = None;
         self.input = BytesMut::new();
         self.pending = Outbox::new();
     }
@@ -303,7 +309,8 @@ impl<P: Protocol> Session<P> {
 
     /// Ends at `at` if the peer has not ended before; an earlier instant stays.
     pub fn leave_by(&mut self, at: Instant) {
-        self.leave_by = Some(self.leave_by.map_or(at, |by| by.min(at)));
+        let by = &mut self.times.get_or_insert_default().leave_by;
+        *by = Some(by.map_or(at, |by| by.min(at)));
     }
 
     /// Whether the connection ends as soon as no message is in progress, and none is.
@@ -336,9 +343,10 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Result<(), P::Error> {
-        self.tick = None;
+        self.set_tick(None);
         if self.phase == Phase::Open {
-            self.tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
+            let tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
+            self.set_tick(tick);
         }
         Ok(())
     }
@@ -346,14 +354,28 @@ impl<P: Protocol> Session<P> {
     /// The system was offered what is pending and took `taken` bytes of it, and not everything if something is left.
     pub fn wrote(&mut self, taken: usize, now: Instant) {
         if self.pending.is_empty() {
-            self.stalled = None;
-        } else if taken > 0 || self.stalled.is_none() {
-            self.stalled = Some(now);
+            if let Some(times) = &mut self.times {
+                times.stalled = None;
+                if times.tick.is_none() && times.leave_by.is_none() {
+                    self.times = None;
+                }
+            }
+            return;
+        }
+        let stalled = &mut self.times.get_or_insert_default().stalled;
+        if taken > 0 || stalled.is_none() {
+            *stalled = Some(now);
+        }
+    }
+
+    fn set_tick(&mut self, tick: Option<Instant>) {
+        if tick.is_some() || self.times.is_some() {
+            self.times.get_or_insert_default().tick = tick;
         }
     }
 
     fn write_deadline(&self, settings: &Settings) -> Option<Instant> {
-        Some(self.stalled? + settings.write_timeout?)
+        Some(self.times.as_ref()?.stalled? + settings.write_timeout?)
     }
 
     /// When the deadline of the protocol passes, if one runs.
@@ -402,8 +424,12 @@ impl<P: Protocol> Session<P> {
                 }
             }
             Phase::Open => {
-                let own = [self.protocol_deadline(settings, busy), self.tick, self.leave_by];
-                own.into_iter().flatten().for_each(&mut sooner);
+                if let Some(at) = self.protocol_deadline(settings, busy) {
+                    sooner(at);
+                }
+                if let Some(times) = &self.times {
+                    [times.tick, times.leave_by].into_iter().flatten().for_each(&mut sooner);
+                }
             }
             Phase::Flushing => {}
             Phase::Lingering { until } => sooner(until),
@@ -439,10 +465,11 @@ impl<P: Protocol> Session<P> {
                         Deadline::Idle | Deadline::None => Timeout::Idle,
                     }));
                 }
-                if self.leave_by.is_some_and(|at| now >= at) {
+                let times = self.times.as_ref()?;
+                if times.leave_by.is_some_and(|at| now >= at) {
                     return Some(Expired::Leave);
                 }
-                self.tick.filter(|at| now >= *at).map(|_| Expired::Tick)
+                times.tick.filter(|at| now >= *at).map(|_| Expired::Tick)
             }
             Phase::Lingering { until } if now >= until => Some(Expired::Linger),
             _ => None,

@@ -84,13 +84,16 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) sending: P::Sending,
     /// Taken from senders outside, not yet seen by the loop.
     pub(crate) out: Outbox,
+    /// Messages that were ever put into `out`.
+    pub(crate) messages: u64,
     /// Bytes of `out` that are counted in the loop's total.
     pub(crate) counted: usize,
     pub(crate) wishes: Option<Box<Wishes<P>>>,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Option<Box<Waiters>>,
     pub(crate) extensions: Option<Box<Extensions>>,
     pub(crate) peer: Address,
-    pub(crate) local: Option<Address>,
+    /// Usually the listener's, shared by its connections.
+    pub(crate) local: Option<Arc<Address>>,
 }
 
 /// What all handles of one connection share.
@@ -107,7 +110,7 @@ pub(crate) struct Shared<P: Protocol> {
     pub(crate) core: Mutex<Core<P>>,
 }
 
-/// The counters of one connection; written by the loop, `messages_out` by senders as well.
+/// The counters of one connection, written by the loop alone.
 #[derive(Default)]
 pub(crate) struct Traffic {
     pub(crate) bytes_in: AtomicU64,
@@ -275,8 +278,7 @@ impl<P: Protocol> Shared<P> {
         let result = self.push_into_core(encode, rest);
         match &result {
             Ok(_) => {
-                self.traffic.messages_out.fetch_add(1, Ordering::Relaxed);
-                self.remote.counters.messages_out.add_shared(1);
+                self.remote.counters.messages_out_outside.add_shared(1);
                 if !is_corked(self.id) {
                     self.mark();
                 }
@@ -329,6 +331,7 @@ impl<P: Protocol> Shared<P> {
         }
         let uncounted = core.out.len() - core.counted;
         core.counted += uncounted;
+        core.messages += 1;
         self.remote.queued.fetch_add(uncounted, Ordering::Relaxed);
         self.set(if core.out.is_finished() { QUEUED | SHUT | FINISHED } else { QUEUED });
         Ok(self.accepted(base + core.out.len()))

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::take;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,18 +32,24 @@ pub(super) struct Slot {
     /// The last turn in which replies were held back.
     pub(super) held_in: u32,
     /// The soonest instant for which the calendar has an entry.
-    pub(super) armed: Option<Instant>,
+    pub(super) armed: Option<Armed>,
     pub(super) kind: Kind,
+    /// The connection; taken out while it is driven.
+    pub(super) endpoint: Option<Box<dyn Drive>>,
 }
 
-#[derive(Default)]
+/// An instant in milliseconds since the loop began (plus one), which takes half the size.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Armed(NonZeroU64);
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Kind {
     #[default]
     Empty,
-    /// A connection; taken out while it is driven.
-    Connection(Option<Box<dyn Drive>>),
-    /// A connect in progress, of this dial.
-    Dial(u64),
+    /// A connection.
+    Connection,
+    /// A connect in progress; whose is in `Slots::dialing`.
+    Dial,
 }
 
 /// A listener.
@@ -60,6 +67,10 @@ pub(super) struct Listening {
 pub(crate) struct Slots {
     pub(crate) local: Rc<Local>,
     pub(super) slots: Vec<Slot>,
+    /// The dials that connects in progress belong to, by slot.
+    dialing: BTreeMap<usize, u64>,
+    /// When the loop began; see [`Armed`].
+    epoch: Instant,
     pub(super) live: usize,
     pub(super) again: Vec<Token>,
     pub(super) held: Vec<Token>,
@@ -107,10 +118,12 @@ impl<B: Backend> Io for Port<'_, B> {
 }
 
 impl Slots {
-    pub(crate) fn new(local: Rc<Local>, seed: u64) -> Self {
+    pub(crate) fn new(local: Rc<Local>, seed: u64, now: Instant) -> Self {
         Self {
             local,
             slots: Vec::new(),
+            dialing: BTreeMap::new(),
+            epoch: now,
             live: 0,
             again: Vec::new(),
             held: Vec::new(),
@@ -155,33 +168,37 @@ impl Slots {
 
     /// The dial that a token belongs to.
     pub(super) fn dial_at(&mut self, id: Token) -> Option<u64> {
-        match self.slot(id)?.kind {
-            Kind::Dial(dial) => Some(dial),
-            _ => None,
+        if self.slot(id)?.kind != Kind::Dial {
+            return None;
         }
+        self.dialing.get(&id.slot()).copied()
     }
 
-    fn occupy(&mut self, id: Token, kind: Kind) {
+    fn occupy(&mut self, id: Token, kind: Kind, endpoint: Option<Box<dyn Drive>>) {
         if self.slots.len() <= id.slot() {
             self.slots.resize_with(id.slot() + 1, Slot::default);
         }
-        self.slots[id.slot()] = Slot { generation: id.generation(), kind, ..Slot::default() };
+        self.slots[id.slot()] = Slot { generation: id.generation(), kind, endpoint, ..Slot::default() };
     }
 
     /// A connect in progress.
     pub(super) fn occupy_dial(&mut self, id: Token, dial: u64) {
-        self.occupy(id, Kind::Dial(dial));
+        self.occupy(id, Kind::Dial, None);
+        self.dialing.insert(id.slot(), dial);
     }
 
     pub(super) fn vacate(&mut self, id: Token) {
-        if let Some(slot) = self.slot(id) {
-            slot.kind = Kind::Empty;
+        let Some(slot) = self.slot(id) else { return };
+        if take(&mut slot.kind) == Kind::Dial {
+            self.dialing.remove(&id.slot());
         }
     }
 
     /// A connection that is up.
     pub(super) fn install<B: Backend>(&mut self, io: &mut B, id: Token, endpoint: Box<dyn Drive>) {
-        self.occupy(id, Kind::Connection(Some(endpoint)));
+        // A connect that succeeded becomes a connection on its own slot.
+        self.vacate(id);
+        self.occupy(id, Kind::Connection, Some(endpoint));
         self.live += 1;
         let live = &self.local.remote.counters.live;
         live.set(live.read() + 1);
@@ -213,13 +230,13 @@ impl Slots {
         flush_held: bool,
         f: impl FnOnce(&mut dyn Drive, &mut dyn Io, &mut Env<'_>) -> Next,
     ) {
-        let Some(Slot { kind: Kind::Connection(endpoint), .. }) = self.slot(id) else { return };
-        let Some(mut endpoint) = endpoint.take() else { return };
+        let Some(mut endpoint) = self.remove(id) else { return };
         let mut called = {
             let mut env = self.env(now, flush_held);
             let mut port = Port { io, id };
             guard(|| f(&mut *endpoint, &mut port, &mut env))
         };
+        let mut switched = false;
         loop {
             let mut next = match called {
                 Ok(next) => next,
@@ -237,11 +254,20 @@ impl Slots {
                 let mut env = self.env(now, false);
                 let mut port = Port { io, id };
                 called = guard(|| endpoint.opened(&mut port, &mut env));
+                switched = true;
                 continue;
             }
             if next.gone != Gone::No {
                 self.free(io, id, endpoint, next.gone);
                 return;
+            }
+            if let Some(drain) = self.drain.as_ref().filter(|_| std::mem::take(&mut switched)) {
+                // The new protocol has its own way to say goodbye.
+                let until = drain.until;
+                let mut env = self.env(now, false);
+                let mut port = Port { io, id };
+                called = guard(|| endpoint.goodbye(until, &mut port, &mut env));
+                continue;
             }
             self.put_back(id, endpoint, &next);
             return;
@@ -263,7 +289,7 @@ impl Slots {
     fn put_back(&mut self, id: Token, endpoint: Box<dyn Drive>, next: &Next) {
         let turn = self.turn;
         let Some(slot) = self.slots.get_mut(id.slot()) else { return };
-        slot.kind = Kind::Connection(Some(endpoint));
+        slot.endpoint = Some(endpoint);
         if next.again && !slot.again {
             slot.again = true;
             self.again.push(id);
@@ -283,8 +309,10 @@ impl Slots {
         if let Some(at) = next.deadline {
             // Later than what is armed: the entry that is there looks again and arms anew. So a busy connection
             // costs the calendar one entry per timeout, not one per message.
-            if slot.armed.is_none_or(|armed| at < armed) {
-                slot.armed = Some(at);
+            let millis = at.saturating_duration_since(self.epoch).as_millis();
+            let soon = NonZeroU64::MIN.saturating_add(u64::try_from(millis).unwrap_or(u64::MAX));
+            if slot.armed.is_none_or(|armed| Armed(soon) < armed) {
+                slot.armed = Some(Armed(soon));
                 self.deadlines.schedule(at, id);
             }
         }
@@ -315,8 +343,7 @@ impl Slots {
 
     /// Takes an endpoint out for good, its socket being gone.
     pub(super) fn remove(&mut self, id: Token) -> Option<Box<dyn Drive>> {
-        let Some(Slot { kind: Kind::Connection(endpoint), .. }) = self.slot(id) else { return None };
-        endpoint.take()
+        self.slot(id)?.endpoint.take()
     }
 
     /// The socket broke.

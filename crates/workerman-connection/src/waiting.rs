@@ -37,7 +37,7 @@ impl<P: Protocol> Place<P> {
     /// Registers, or registers anew.
     fn wait(&mut self, cx: &Context<'_>) {
         let mut core = self.shared.lock();
-        let waiters = &mut core.waiters;
+        let waiters = core.waiters.get_or_insert_default();
         let old = match waiters.list.iter_mut().find(|(key, _)| *key == self.key) {
             Some((_, waker)) if waker.will_wake(cx.waker()) => None,
             Some((_, waker)) => Some(std::mem::replace(waker, cx.waker().clone())),
@@ -62,7 +62,7 @@ impl<P: Protocol> Drop for Place<P> {
             return;
         }
         let mut core = self.shared.lock();
-        let list = &mut core.waiters.list;
+        let list = &mut core.waiters.get_or_insert_default().list;
         let index = list.iter().position(|(key, _)| *key == self.key);
         let waker = index.map(|index| list.swap_remove(index));
         drop(core);
@@ -115,7 +115,11 @@ impl<P: Protocol> Shared<P> {
     /// Wakes all who wait for room or for the end; who still has to wait registers again.
     pub(crate) fn release(&self) {
         if self.clear(WAITED) & WAITED != 0 {
-            let waiters = std::mem::take(&mut self.lock().waiters.list);
+            let waiters = self
+                .lock()
+                .waiters
+                .as_mut()
+                .map_or_else(Vec::new, |waiters| std::mem::take(&mut waiters.list));
             for (_, waiter) in waiters {
                 waiter.wake();
             }

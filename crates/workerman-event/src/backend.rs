@@ -139,7 +139,7 @@ pub trait Backend: Sized + 'static {
     /// Lends a buffer for the next reads of this connection, in place of the thread's.
     ///
     /// The backend appends to it, never beyond its capacity, and hands it back by [`Sink::filled`] after each read.
-    /// A buffer without spare capacity is never lent.
+    /// One read fills at most the spare capacity: who lends bounds it. A buffer without spare capacity is never lent.
     fn lend(&mut self, id: Token, buffer: Vec<u8>);
 
     /// Takes a lent buffer back (end of stream, or the protocol changes).

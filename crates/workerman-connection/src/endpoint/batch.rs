@@ -82,10 +82,8 @@ impl<P: Protocol> Endpoint<P> {
             }
             let sent = uncork(env.out);
             if sent.messages > 0 {
-                let messages_out = &self.conn.0.traffic.messages_out;
-                // Senders outside write this counter too.
-                messages_out.fetch_add(sent.messages, Ordering::Relaxed);
-                env.remote.counters.messages_out.add_shared(sent.messages);
+                bump(&self.conn.0.traffic.messages_out, sent.messages);
+                env.remote.counters.messages_out.add(sent.messages);
             }
             if sent.refused > 0 {
                 env.remote.counters.send_failures.add_shared(sent.refused);
@@ -233,7 +231,7 @@ impl<P: Protocol> Endpoint<P> {
             return false;
         }
         self.greeted = true;
-        if let Some(redial) = &mut self.redial {
+        if let Some(redial) = self.dialer_mut() {
             redial.came_up = true;
         }
         true
@@ -271,7 +269,7 @@ impl<P: Protocol> Endpoint<P> {
             if self.task.is_some() && self.parked.is_some() {
                 return None;
             }
-            if self.switch.is_some() && (self.task.is_some() || !self.unpark_before_switch(messages, env)) {
+            if self.switches() && (self.task.is_some() || !self.unpark_before_switch(messages, env)) {
                 return None;
             }
             if self.task.is_none() {
@@ -355,7 +353,7 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Everything that the peer sent has been handled, and nothing more will come.
     fn peer_ended(&mut self, env: &mut Env<'_>) {
-        match &self.forward {
+        match self.forward() {
             // One direction of a pipe: the other goes on until it ends as well.
             Some(forward) if !self.session.is_half_closed() => {
                 let settled = guard(|| forward.ended(&self.conn));
@@ -369,7 +367,7 @@ impl<P: Protocol> Endpoint<P> {
 
     #[inline]
     fn message(&mut self, message: P::Incoming, env: &mut Env<'_>) {
-        if let Some(forward) = &self.forward {
+        if let Some(forward) = self.forward() {
             let settled = guard(|| forward.message(&self.conn, message));
             self.settle(settled, env);
             return;

@@ -21,7 +21,7 @@ pub(crate) struct Legacy {
     pub(crate) parts: Parts,
     pub(crate) below: Option<Box<Below>>,
     pub(crate) peer: Address,
-    pub(crate) local: Option<Address>,
+    pub(crate) local: Option<Arc<Address>>,
     pub(crate) role: Role,
     pub(crate) place: u64,
     pub(crate) accounted: usize,
@@ -96,7 +96,7 @@ impl<P: Protocol> Endpoint<P> {
         if self.task.is_some() || self.parked.is_some() || self.session.phase() != Phase::Open {
             return None;
         }
-        let switch = self.switch.take()?;
+        let switch = self.take_switch()?;
         if self.lent {
             self.lent = false;
             if let Some(buffer) = io.reclaim() {

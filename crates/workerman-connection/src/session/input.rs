@@ -96,7 +96,8 @@ impl<P: Protocol> Session<P> {
             self.keep_rest(data);
             return None;
         };
-        if need <= IN_PLACE_FROM {
+        // A large message that has begun goes on in its own buffer to its last byte.
+        if need <= IN_PLACE_FROM && self.input.len() < IN_PLACE_FROM {
             self.keep_rest(data);
             return None;
         }
@@ -117,7 +118,7 @@ impl<P: Protocol> Session<P> {
         if buffer.capacity() - buffer.len() < room {
             buffer.reserve_exact(room);
         }
-        self.lent = buffer.len();
+        self.times.get_or_insert_default().lent = buffer.len();
         Some(buffer)
     }
 

@@ -20,8 +20,6 @@ use crate::chunk::Chunk;
 use crate::socket::{ConnectionOptions, StreamInner};
 use crate::{Address, Sink, Stream, Token};
 
-/// Bytes of one read into a lent buffer.
-const LENT_READ: usize = 256 * 1024;
 /// Pieces of one gathered write.
 const PIECES: usize = 64;
 /// Writes of one `send`, each of which the system took whole.
@@ -234,20 +232,13 @@ impl Epoll {
     #[allow(clippy::box_collection)]
     fn read_lent<S: Sink<Self>>(&mut self, token: Token, mut buffer: Box<Vec<u8>>, sink: &mut S) {
         let Some(socket) = self.slots.socket(token) else { return };
-        let (old, room) = (buffer.len(), buffer.capacity() - buffer.len());
-        let outcome = if room <= LENT_READ {
-            rustix::net::recv(socket, spare_capacity(&mut buffer), RecvFlags::empty()).map(|(count, _)| count)
-        } else {
-            // Only initialised memory can be offered in part; clearing it costs less than an unbounded read.
-            buffer.resize(old + LENT_READ, 0);
-            let outcome = rustix::net::recv(socket, &mut buffer[old..], RecvFlags::empty());
-            let count = outcome.map(|(count, _)| count);
-            buffer.truncate(old + count.unwrap_or(0));
-            count
-        };
+        let room = buffer.capacity() - buffer.len();
+        // As much as there is room for, which is the lender's bound (and the receive buffer of the kernel another).
+        let outcome = rustix::net::recv(socket, spare_capacity(&mut buffer), RecvFlags::empty());
+        let outcome = outcome.map(|(count, _)| count);
         match outcome {
             Ok(count) if count > 0 => {
-                self.note_read(token, count == room.min(LENT_READ));
+                self.note_read(token, count == room);
                 sink.filled(self, token, *buffer);
             }
             outcome => {
