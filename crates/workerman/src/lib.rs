@@ -16,6 +16,7 @@
 //! - **Handlers** are closures, sync or async; what they return is sent. An error or a panic in one ends its connection
 //!   and nothing else.
 //! - **Everything is bounded**: queues, messages, handshakes, stops; each bound is a setting with a default.
+//! - **Tests in virtual time** (feature `sim`): the same worker on a simulated network, replayable by its seed.
 //! - **Any tokio library works** inside handlers: each thread is a tokio `LocalRuntime`.
 //!
 //! The layers below can be used alone: `workerman-protocol` (codecs without input and output), `workerman-event` (the event
@@ -64,7 +65,8 @@ pub mod prelude {
     };
 }
 
-/// The README's server compiles.
+/// The servers of the READMEs compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

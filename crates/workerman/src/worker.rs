@@ -310,6 +310,9 @@ impl<P: Protocol> Worker<P> {
     }
 
     /// Called with each message; see [`Handlers::on_message`].
+    ///
+    /// For an async closure there is [`on_message_async`](Self::on_message_async): here the compiler would call it "not
+    /// general enough", because its future borrows the connection.
     #[doc(alias = "onMessage")]
     pub fn on_message<M, R: Outcome<P, M>>(
         mut self,
