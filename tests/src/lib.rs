@@ -10,3 +10,4 @@ pub mod simulation;
 pub mod skip;
 pub mod toy;
 pub mod workers;
+pub mod xor;

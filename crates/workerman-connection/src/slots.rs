@@ -261,7 +261,7 @@ impl Slots {
                 self.free(io, id, endpoint, next.gone);
                 return;
             }
-            if let Some(drain) = self.drain.as_ref().filter(|_| std::mem::take(&mut switched)) {
+            if let Some(drain) = self.drain.as_ref().filter(|_| take(&mut switched)) {
                 // The new protocol has its own way to say goodbye.
                 let until = drain.until;
                 let mut env = self.env(now, false);
