@@ -210,9 +210,9 @@ fn a_lost_connection_comes_back_with_what_was_sent_meanwhile() {
                     assert_eq!(&said, b"m");
                 }
                 if round % 2 == 0 {
-                    peer.reset()
+                    peer.reset();
                 } else {
-                    drop(peer)
+                    drop(peer);
                 }
                 until("a loss", || diary.has("client closed")).await;
                 sleep(1).await;

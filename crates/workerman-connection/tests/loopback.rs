@@ -1,5 +1,6 @@
 //! The loop on real sockets: every backend, std's blocking sockets as peers.
 #![forbid(unsafe_code)]
+#![cfg(all(feature = "raw", feature = "text", feature = "frame"))]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -95,7 +96,7 @@ fn large_frames_come_back_whole() {
         let handlers = Handlers::new().on_message(|_, frame| frame);
         let server = Server::start(kind, Service::new("frames", Frame::new, handlers, Settings::default()));
         let mut stream = server.connect();
-        let body: Vec<u8> = (0..9_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let body: Vec<u8> = (0..9_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
         let mut writer = stream.try_clone().unwrap();
         let sent = body.clone();
         let sender = std::thread::spawn(move || {

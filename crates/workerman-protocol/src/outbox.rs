@@ -39,9 +39,9 @@ impl Outbox {
         Self(None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn queue(&mut self) -> &mut Queue {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(first_use)
     }
 
     /// Number of bytes that wait.
@@ -135,6 +135,12 @@ impl Outbox {
     pub fn into_bytes(self) -> Bytes {
         self.0.map_or_else(Bytes::new, |queue| queue.into_bytes())
     }
+}
+
+/// Out of the way of the many uses that find the queue there.
+#[cold]
+fn first_use() -> Box<Queue> {
+    Box::default()
 }
 
 impl Buf for Outbox {

@@ -1,5 +1,5 @@
 //! What holds for every input: arbitrary bytes do no harm, cuts make no difference, what is encoded decodes, limits hold.
-
+#![forbid(unsafe_code)]
 #![cfg(all(feature = "raw", feature = "text", feature = "frame", feature = "testing"))]
 
 use std::time::Instant;

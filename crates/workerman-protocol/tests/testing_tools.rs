@@ -1,6 +1,6 @@
 //! The testing tools must find what they are for: each check runs against a codec with the defect it looks for, and the
 //! harness against a protocol that uses the whole contract.
-
+#![forbid(unsafe_code)]
 #![cfg(feature = "testing")]
 
 use std::convert::Infallible;
