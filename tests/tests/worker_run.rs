@@ -112,8 +112,9 @@ async fn served(kind: BackendKind) {
     stream.read_line(&mut line).await.unwrap();
     assert_eq!(line, "hello\n");
     handle.stop();
-    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap().unwrap();
     assert_eq!(stream.read_line(&mut line).await.unwrap(), 0);
+    drop(stream);
+    tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -162,6 +163,7 @@ async fn dropping_serve_stops_gracefully() {
         let mut all = String::new();
         tokio::time::timeout(PATIENCE, stream.read_to_string(&mut all)).await.unwrap().unwrap();
         assert_eq!(all, "hello\n");
+        drop(stream);
         assert_eq!(closes.recv().await.unwrap(), "stop");
         let reason = closes.recv().await.unwrap();
         assert_eq!(reason, CloseReason::Shutdown.to_string());

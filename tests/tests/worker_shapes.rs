@@ -18,7 +18,8 @@ fn handlers_compile_or_are_refused_with_a_reason() {
     let version = String::from_utf8(version).unwrap();
     if !version.starts_with(&format!("rustc {COMPILER}.")) {
         // Past the capture of the test harness.
-        let line = format!("SKIPPED messages of refused handlers: they are rustc {COMPILER}'s, this is {version}");
+        let line =
+            format!("SKIPPED messages of refused handlers: they are rustc {COMPILER}'s, this is {version}");
         std::io::stderr().lock().write_all(line.as_bytes()).unwrap();
         return;
     }

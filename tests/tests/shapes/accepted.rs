@@ -64,7 +64,7 @@ fn main() {
     let _ = text().on_message_async(async |conn, line| {
         let not_send = std::rc::Rc::new(line);
         sleep(Duration::from_millis(1)).await?;
-        conn.send(&*not_send)?;
+        let _ = conn.send(&*not_send)?;
         Ok::<_, workerman::Error>(())
     });
     let _ = text().on_connect_async(async |conn| conn.send("welcome"));
