@@ -269,7 +269,10 @@ impl<P: Protocol> Endpoint<P> {
             if self.task.is_some() && self.parked.is_some() {
                 return None;
             }
-            if self.switches() && (self.task.is_some() || !self.unpark_before_switch(messages, env)) {
+            if self.switches() {
+                if self.task.is_none() && self.unpark_before_switch(messages, env) {
+                    continue;
+                }
                 return None;
             }
             if self.task.is_none() {
