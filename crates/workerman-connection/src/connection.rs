@@ -40,7 +40,8 @@ impl<P: Protocol> Connection<P> {
     pub fn send(&self, message: impl Into<P::Outgoing>) -> Result<Sent, SendError<P::Error>> {
         // The conversion is the user's code: it runs before anything is borrowed or locked.
         let message = message.into();
-        self.0.push(|sending, out| P::encode(sending, message, out))
+        let size = if Shared::<P>::STATELESS { 0 } else { P::size_hint(&message) };
+        self.0.push(size, |sending, out| P::encode(sending, message, out))
     }
 
     /// Queues bytes as they are, past the protocol's encoder.
@@ -49,7 +50,7 @@ impl<P: Protocol> Connection<P> {
     /// As [`send`](Self::send).
     pub fn send_raw(&self, bytes: impl Into<Bytes>) -> Result<Sent, SendError<P::Error>> {
         let bytes = bytes.into();
-        self.0.push(|_, out| {
+        self.0.push(bytes.len(), |_, out| {
             out.put_bytes(bytes);
             Ok(())
         })
@@ -57,7 +58,7 @@ impl<P: Protocol> Connection<P> {
 
     /// Queues what [`Protocol::encode_shared`] made of a message.
     pub(crate) fn send_shared(&self, shared: &Bytes) -> Result<Sent, SendError<P::Error>> {
-        self.0.push(|sending, out| P::append_shared(sending, shared, out))
+        self.0.push(shared.len(), |sending, out| P::append_shared(sending, shared, out))
     }
 
     /// Closes: what is queued is sent, then FIN; the peer's unread input is read away, so that it is not reset out

@@ -82,6 +82,8 @@ impl<Q: Protocol> Parcel<Q> {
     fn offer(&mut self, to: &Connection<Q>) -> Result<Sent, SendError<Q::Error>> {
         let mut rest = Outbox::new();
         let sent = to.0.push_or_keep(
+            // A pipe waits for room, whatever the size.
+            0,
             |sending, out| match std::mem::replace(self, Self::Delivered) {
                 Self::Message(message) => Q::encode(sending, message, out),
                 Self::Encoded(mut bytes) => {

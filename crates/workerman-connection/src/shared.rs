@@ -175,16 +175,21 @@ impl<P: Protocol> Shared<P> {
     /// is left in `rest`, to be appended later.
     pub(crate) fn push_or_keep(
         &self,
+        size: usize,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
         rest: &mut Outbox,
     ) -> Result<Sent, SendError<P::Error>> {
-        self.push_locked(encode, Some(rest))
+        self.push_locked(size, encode, Some(rest))
     }
 
     /// Queues what `encode` appends. The core of every `send`.
+    ///
+    /// `size` is a number of bytes that the message takes at least, for encoders with a state: what they have encoded
+    /// cannot be taken back, so what does not fit has to be refused before.
     #[inline]
     pub(crate) fn push(
         &self,
+        size: usize,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
     ) -> Result<Sent, SendError<P::Error>> {
         if self.flags.load(Ordering::Acquire) & SHUT != 0 {
@@ -192,7 +197,7 @@ impl<P: Protocol> Shared<P> {
             return Err(self.shut());
         }
         if !Self::STATELESS {
-            return self.push_locked(encode, None);
+            return self.push_locked(size, encode, None);
         }
         let mut encode = Some(encode);
         let corked = CORK.with(|cork| {
@@ -205,7 +210,7 @@ impl<P: Protocol> Shared<P> {
         });
         match (corked, encode) {
             (Some(result), _) => result,
-            (None, Some(encode)) => self.push_locked(encode, None),
+            (None, Some(encode)) => self.push_locked(size, encode, None),
             (None, None) => Err(SendError::Closed),
         }
     }
@@ -272,10 +277,11 @@ impl<P: Protocol> Shared<P> {
 
     fn push_locked(
         &self,
+        size: usize,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
         rest: Option<&mut Outbox>,
     ) -> Result<Sent, SendError<P::Error>> {
-        let result = self.push_into_core(encode, rest);
+        let result = self.push_into_core(size, encode, rest);
         match &result {
             Ok(_) => {
                 self.remote.counters.messages_out_outside.add_shared(1);
@@ -294,6 +300,7 @@ impl<P: Protocol> Shared<P> {
 
     fn push_into_core(
         &self,
+        size: usize,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
         rest: Option<&mut Outbox>,
     ) -> Result<Sent, SendError<P::Error>> {
@@ -310,6 +317,11 @@ impl<P: Protocol> Shared<P> {
         if queued >= self.service.settings.high_water {
             return Err(SendError::Full { queued });
         }
+        if !Self::STATELESS {
+            if let Some(refusal) = self.over_limits(queued + size, queued, before - core.counted + size) {
+                return Err(refusal);
+            }
+        }
         let core = &mut *core;
         let encoded = catch_unwind(AssertUnwindSafe(|| encode(&mut core.sending, &mut core.out)));
         let refusal = match encoded {
@@ -318,6 +330,8 @@ impl<P: Protocol> Shared<P> {
                 Some(SendError::Panicked)
             }
             Ok(Err(error)) => Some(SendError::Encode(error)),
+            // The peer's decoder must see what a stateful encoder has made: it was weighed before.
+            Ok(Ok(())) if !Self::STATELESS => None,
             Ok(Ok(())) => self.over_limits(base + core.out.len(), queued, core.out.len() - core.counted),
         };
         if let Some(refusal) = refusal {

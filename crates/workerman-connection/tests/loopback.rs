@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use workerman_connection::{
-    Client, CloseReason, EventLoop, Handlers, LoopHandle, LoopSettings, Reconnect, Service, Settings,
+    Client, CloseReason, EventLoop, Handlers, LoopHandle, LoopSettings, Reconnect, SendError, Service,
+    Settings,
 };
 use workerman_event::{Address, BackendKind, ListenOptions, Listener};
-use workerman_protocol::{Frame, Protocol, Raw, Text};
+use workerman_protocol::{Context, Decoded, Frame, Outbox, Protocol, Raw, Text};
 
 struct Server {
     handle: LoopHandle,
@@ -259,5 +260,58 @@ fn a_drain_ends_idle_connections_and_reports() {
         drop((reader, stream));
         let drained = drained.join().unwrap();
         assert_eq!((drained.finished, drained.cut), (1, 0));
+    }
+}
+
+/// Numbers its messages: an encoder whose work cannot be taken back.
+struct Numbered;
+
+impl Protocol for Numbered {
+    type Incoming = ();
+    type Outgoing = Vec<u8>;
+    type Event = workerman_protocol::Event;
+    type Error = std::convert::Infallible;
+    type Sending = u8;
+
+    fn decode(
+        &mut self,
+        input: &mut bytes::BytesMut,
+        _: &mut Context<'_, Self>,
+    ) -> Result<Decoded<Self>, Self::Error> {
+        input.clear();
+        Ok(Decoded::Need(1))
+    }
+
+    fn encode(next: &mut u8, message: Vec<u8>, out: &mut Outbox) -> Result<(), Self::Error> {
+        out.put_slice(&[*next]);
+        out.put_slice(&message);
+        *next += 1;
+        Ok(())
+    }
+
+    fn size_hint(message: &Vec<u8>) -> usize {
+        1 + message.len()
+    }
+}
+
+#[test]
+fn a_stateful_encoder_is_not_asked_for_what_cannot_be_taken() {
+    for kind in backends() {
+        let (found, conns) = mpsc::channel();
+        let handlers = Handlers::new().on_connect(move |conn| found.send(conn.clone()).unwrap());
+        let settings = Settings { high_water: 1000, hard_limit: 1000, ..Settings::default() };
+        let server = Server::start(kind, Service::new("numbers", || Numbered, handlers, settings));
+        let mut stream = server.connect();
+        let conn = conns.recv().unwrap();
+        assert!(conn.send(vec![b'a'; 999]).is_ok(), "just fits");
+        let mut first = [0; 1000];
+        stream.read_exact(&mut first).unwrap();
+        // The peer may have the bytes before the loop has noted that they are gone.
+        workerman_event::block_on(conn.ready()).unwrap().unwrap();
+        assert!(matches!(conn.send(vec![b'b'; 1000]), Err(SendError::Full { .. })), "one byte too many");
+        let _ = conn.close_with(vec![b'c']).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!((first[0], &rest[..]), (0, &b"\x01c"[..]), "no number was lost to the refused one");
     }
 }

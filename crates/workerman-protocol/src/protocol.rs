@@ -71,6 +71,16 @@ pub trait Protocol: Sized + Send + 'static {
         out: &mut Outbox,
     ) -> Result<(), Self::Error>;
 
+    /// A number of bytes that the encoding of `message` takes at least; default 0.
+    ///
+    /// Asked only where the sending half has a state: what such an encoder has made cannot be taken back, so a message
+    /// that does not fit the queue's hard limit by this number is refused before it is encoded, and one that is longer
+    /// than it said is taken all the same.
+    fn size_hint(message: &Self::Outgoing) -> usize {
+        let _ = message;
+        0
+    }
+
     /// Encodes a message once for many connections, or `None` if these bytes would differ between connections.
     ///
     /// A protocol with a stateless sending half (size zero) need not implement it: it is encoded once anyway.
