@@ -207,7 +207,7 @@ impl<P: Protocol> Connection<P> {
         self.0.traffic.bytes_out.load(Ordering::Relaxed)
     }
 
-    /// Messages handed to `on_message`.
+    /// Messages handed to `on_message`, as of the last finished batch: what arrived together is added together.
     pub fn messages_in(&self) -> u64 {
         self.0.traffic.messages_in.load(Ordering::Relaxed)
     }

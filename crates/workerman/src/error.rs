@@ -5,7 +5,9 @@ use std::io;
 use workerman_connection::{BoxError, SendError};
 
 /// Why a worker could not be started, or a call of the facade failed.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` form is its text: that is what `fn main() -> workerman::Result<()>` shows the user.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Another program, or another worker, listens on the address.
@@ -98,6 +100,12 @@ pub enum Error {
 impl<E: std::error::Error + Send + Sync + 'static> From<SendError<E>> for Error {
     fn from(error: SendError<E>) -> Self {
         Self::Send(error.into())
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 

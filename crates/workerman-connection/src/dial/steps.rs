@@ -15,6 +15,14 @@ impl Slots {
         let id = dial.id();
         self.dials.insert(id, dial);
         self.step_dial(io, id, DialEvent::Start);
+        self.cancel_if_ending(io, id);
+    }
+
+    /// A loop that drains or stops makes no new connections: they would only hold it up.
+    fn cancel_if_ending<B: Backend>(&mut self, io: &mut B, id: u64) {
+        if self.stopping || self.is_draining() {
+            self.step_dial(io, id, DialEvent::Cancel(CloseReason::Shutdown));
+        }
     }
 
     /// A connection was lost that has a policy to connect again.
@@ -23,9 +31,7 @@ impl Slots {
         let id = dial.id();
         self.dials.insert(id, dial);
         self.step_dial(io, id, DialEvent::Lost { cancelled, came_up });
-        if self.stopping || self.is_draining() {
-            self.step_dial(io, id, DialEvent::Cancel(CloseReason::Shutdown));
-        }
+        self.cancel_if_ending(io, id);
     }
 
     pub(crate) fn step_dial<B: Backend>(&mut self, io: &mut B, id: u64, event: DialEvent) {
