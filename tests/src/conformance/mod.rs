@@ -1,6 +1,6 @@
 //! What every backend has to do, written once: bodies that are generic over a [`World`].
 //!
-//! A test binary per backend instantiates them with [`conformance!`](crate::conformance). The peers are foreign to the
+//! A test binary per backend instantiates them with [`conformance!`](macro@crate::conformance). The peers are foreign to the
 //! backend under test: tokio's sockets for the real ones, the simulator's own streams for the simulated one.
 
 pub mod datagrams;
