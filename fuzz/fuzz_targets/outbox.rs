@@ -17,6 +17,7 @@ enum Step {
     Buffer(u8),
     Reserve(u16),
     Truncate(u16),
+    SplitOff(u16),
     Advance(u16),
     Append(Vec<Piece>, bool),
     Copy(u16),
@@ -116,6 +117,14 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Truncate(n) => {
                 out.truncate(usize::from(*n));
                 model.truncate(usize::from(*n));
+                // It comes behind everything, so it is what was appended last.
+                finish = false;
+            }
+            Step::SplitOff(n) => {
+                let mut back = out.split_off(usize::from(*n));
+                same(&back, &model[usize::from(*n).min(model.len())..]);
+                assert!(back.is_finished() == finish && !out.is_finished());
+                out.append(&mut back);
             }
             Step::Advance(n) => put(&mut out, &mut model, &Piece::Advance(*n), &mut source),
             Step::Append(pieces, finished) => {
