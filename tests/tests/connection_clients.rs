@@ -393,7 +393,7 @@ fn a_close_during_the_linger_of_a_failed_attempt_cancels_the_next() {
         sleep(100).await;
         assert!(diary.has("client error"));
         conn.close();
-        conn.closed().await;
+        until("the end", || conn.is_closed()).await;
         assert!(network.elapsed() < 2 * SECOND);
         drop(listener);
         sleep(60_000).await;
