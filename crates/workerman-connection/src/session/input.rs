@@ -102,8 +102,18 @@ impl<P: Protocol> Session<P> {
             return None;
         }
         // Grow by what was received, not by what was announced: at most twice what is here, at least 64 KiB.
+        // What is needed is known for an announced message; for one that ends somewhere it is only the least.
         let received = self.input.len();
-        let room = need.min(received.max(IN_PLACE_FROM));
+        let announced = need > IN_PLACE_FROM;
+        let step = received.max(IN_PLACE_FROM);
+        let room = if !announced {
+            step.min(self.protocol.max_message().saturating_sub(received)).max(need)
+        } else if need <= step + IN_PLACE_FROM {
+            // Not another step for the last few bytes.
+            need
+        } else {
+            step
+        };
         let input = std::mem::take(&mut self.input);
         let mut buffer = match data {
             Some(data) if data.capacity() == 0 => {
@@ -115,7 +125,8 @@ impl<P: Protocol> Session<P> {
             }
             _ => Vec::from(input),
         };
-        if buffer.capacity() - buffer.len() < room {
+        let spare = buffer.capacity() - buffer.len();
+        if spare < if announced { room } else { need } {
             buffer.reserve_exact(room);
         }
         self.times.get_or_insert_default().lent = buffer.len();
