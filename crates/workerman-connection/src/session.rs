@@ -10,9 +10,12 @@
 //!                                 Closed ◄──────────────────────────────────────┘
 //! ```
 //! Only this file changes the phase; how input is kept and decoded is in `input`. It does no input or output, calls no
-//! handler, takes no lock and reads no clock: who drives it passes the time in and does what it says. In `Flushing` and `Lingering` what the peer sends is read
-//! and thrown away: a socket that is closed with unread input resets the peer out of its last answer.
+//! handler, takes no lock and reads no clock: who drives it passes the time in and does what it says. In `Flushing` and
+//! `Lingering` what the peer sends is read and thrown away: a socket that is closed with unread input resets the peer out
+//! of its last answer.
 
+#[cfg(all(test, feature = "text"))]
+mod delimited_tests;
 mod input;
 #[cfg(test)]
 mod tests;

@@ -315,3 +315,36 @@ fn a_stateful_encoder_is_not_asked_for_what_cannot_be_taken() {
         assert_eq!((first[0], &rest[..]), (0, &b"\x01c"[..]), "no number was lost to the refused one");
     }
 }
+
+#[test]
+fn a_full_direction_of_a_pipe_does_not_stop_the_other() {
+    for kind in backends() {
+        let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = target.local_addr().unwrap().to_string();
+        let handlers = Handlers::new().on_connect(move |conn| {
+            let upstream = Client::tcp(&address).connect()?;
+            conn.pipe(&upstream);
+            upstream.pipe(conn);
+            Ok::<_, workerman_connection::Error>(())
+        });
+        let server = Server::start(kind, Service::new("proxy", Raw::new, handlers, Settings::default()));
+        let mut client = server.connect();
+        let (mut far, _) = target.accept().unwrap();
+        // The far side does not read: at last nothing more is taken, anywhere on the way.
+        client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let block = vec![7; 256 * 1024];
+        let mut sent = 0;
+        while let Ok(taken) = client.write(&block) {
+            sent += taken;
+            assert!(sent < 256 << 20, "backpressure reaches the client");
+        }
+        far.write_all(b"rev").unwrap();
+        let mut back = [0; 3];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"rev");
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), sent);
+    }
+}

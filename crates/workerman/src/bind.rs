@@ -94,13 +94,21 @@ fn everywhere(
     }
 }
 
-/// EAFNOSUPPORT has no kind of its own.
+/// EAFNOSUPPORT (on Linux, on the BSDs, on Windows) has no kind of its own.
 fn no_ipv6(error: &io::Error) -> bool {
-    let code = error.raw_os_error().or_else(|| {
-        let inner = error.get_ref()?.downcast_ref::<io::Error>()?;
-        inner.raw_os_error()
-    });
-    matches!(code, Some(97 | 47 | 10047))
+    matches!(error.raw_os_error(), Some(97 | 47 | 10047))
+}
+
+/// The system's own error inside of one that names the address, as ours do as well.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|named| named.source()?.downcast_ref::<io::Error>());
+    match inner {
+        Some(inner) => match inner.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(inner.kind(), inner.to_string()),
+        },
+        None => error,
+    }
 }
 
 fn look_up(host: &str, port: u16, binder: &dyn Binder) -> Result<Vec<SocketAddr>> {
@@ -127,7 +135,7 @@ fn one(
             io::ErrorKind::AddrInUse => Error::AddressInUse { address },
             io::ErrorKind::PermissionDenied => Error::PermissionDenied { address },
             io::ErrorKind::AddrNotAvailable => Error::AddressNotAvailable { address },
-            _ => Error::Listen { address, source },
+            _ => Error::Listen { address, source: plain(source) },
         }
     };
     let listeners = binder.listen(address, options, loops).map_err(named)?;

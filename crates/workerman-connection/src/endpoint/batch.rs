@@ -144,12 +144,18 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Whether the peer waits for us, so that the protocol's own deadlines rest.
     pub(super) fn busy(&self) -> bool {
-        self.task.is_some() || self.paused || self.blocked_decode || self.session.is_full()
+        self.task.is_some() || self.paused || self.blocked_decode || self.gated()
     }
 
     /// Whether decoded or undecoded input waits for something of ours.
     fn waiting(&self) -> bool {
-        self.task.is_some() || self.blocked_decode || self.session.is_full() || self.parked.is_some()
+        self.task.is_some() || self.blocked_decode || self.gated() || self.parked.is_some()
+    }
+
+    /// Whether messages wait because their answers would not fit. What is piped goes elsewhere, and waits for that
+    /// side alone: two full directions must not hold each other up.
+    fn gated(&self) -> bool {
+        self.session.is_full() && self.forward().is_none()
     }
 
     /// Moves what senders outside have queued behind what waits already.
@@ -259,11 +265,12 @@ impl<P: Protocol> Endpoint<P> {
         loop {
             if self.conn.0.flags.load(Ordering::Acquire) & (WISHED | CROSSED | FINISHED) != 0 {
                 self.obey(env);
-                if self.conn.0.flags() & (CROSSED | FINISHED) != 0 {
+                let stops = if self.forward().is_none() { CROSSED | FINISHED } else { FINISHED };
+                if self.conn.0.flags() & stops != 0 {
                     return None;
                 }
             }
-            if self.session.phase() != Phase::Open || self.paused || self.session.is_full() {
+            if self.session.phase() != Phase::Open || self.paused || self.gated() {
                 return None;
             }
             if self.task.is_some() && self.parked.is_some() {

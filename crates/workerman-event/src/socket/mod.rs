@@ -38,9 +38,21 @@ const BALANCED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 /// How often a port that the system chose is chosen again, when somebody else was faster to take it.
 const PORT_ATTEMPTS: usize = 16;
 
-/// The same kind of error, with what was tried in front of its text.
+/// The same kind of error, with what was tried in front of its text; the system's own error is its source.
 pub(crate) fn named(what: &str, place: impl std::fmt::Display, why: &io::Error) -> io::Error {
-    io::Error::new(why.kind(), format!("{what} {place}: {why}"))
+    let source = match why.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(why.kind(), why.to_string()),
+    };
+    io::Error::new(why.kind(), Named { text: format!("{what} {place}: {why}"), source })
+}
+
+/// What was tried, where, and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Named {
+    text: String,
+    source: io::Error,
 }
 
 fn internet_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
