@@ -105,6 +105,8 @@ impl<P: Protocol> Start<P> {
         let thread = std::thread::Builder::new()
             .name(format!("{}-{index}", self.handle.name()))
             .spawn(move || {
+                let _span =
+                    tracing::info_span!("worker", name = start.handle.name(), thread = index).entered();
                 let ended = event_loop.run(start.event_loop);
                 if let Err(error) = ended {
                     start.fail(error.into());
@@ -144,6 +146,7 @@ impl<P: Protocol> Bound<P> {
     fn run_here(self, signals: bool) -> Result<()> {
         let kind = self.event_loop;
         let (event_loop, start) = self.prepare(signals, |_| ())?;
+        let _span = tracing::info_span!("worker", name = start.handle.name(), thread = 0).entered();
         if let Err(error) = event_loop.run(kind) {
             start.fail(error.into());
         }

@@ -33,6 +33,9 @@ impl<P: Protocol> Endpoint<P> {
         env: &mut Env<'_>,
     ) -> Next {
         let mut next = Next::default();
+        // Within the span of the worker's thread; costs a load where nobody listens at this level.
+        let service = &self.conn.0.service.name;
+        let _span = tracing::debug_span!("connection", worker = %service, id = self.conn.0.id).entered();
         let arrived = data.is_some() || std::mem::take(&mut self.arrived);
         if let Some(data) = data.as_deref_mut() {
             bump(&self.conn.0.traffic.bytes_in, data.len() as u64);
