@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -14,6 +15,11 @@ use crate::{Outbox, Protocol, Random, Role};
 pub trait SendingHalf<S> {
     /// Calls `with` once, with exclusive access; not to be nested.
     fn with(&self, with: &mut dyn FnMut(&mut S));
+
+    /// The peer's address, where there is a peer that has one; default `None`.
+    fn peer(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 impl<S> SendingHalf<S> for RefCell<S> {
@@ -37,6 +43,7 @@ pub struct Context<'a, P: Protocol> {
     reply: &'a mut Outbox,
     sending: &'a dyn SendingHalf<P::Sending>,
     waker: &'a Waker,
+    waited: usize,
 }
 
 impl<'a, P: Protocol> Context<'a, P> {
@@ -50,7 +57,14 @@ impl<'a, P: Protocol> Context<'a, P> {
         sending: &'a dyn SendingHalf<P::Sending>,
         waker: &'a Waker,
     ) -> Self {
-        Self { now, unix_seconds, role, random, reply, sending, waker }
+        Self { now, unix_seconds, role, random, reply, sending, waker, waited: 0 }
+    }
+
+    /// Sets how many bytes waited for the peer before there was anything in `reply`; default 0.
+    #[must_use]
+    pub fn with_queued(mut self, bytes: usize) -> Self {
+        self.waited = bytes;
+        self
     }
 
     /// The time of this turn of the loop, monotonic.
@@ -78,6 +92,33 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// It is sent in order with what the application sends, and counts towards the same marks.
     pub fn reply(&mut self) -> &mut Outbox {
         self.reply
+    }
+
+    /// Number of bytes that wait for the peer: those that waited when the connection began to handle what has arrived,
+    /// and what is in [`reply`](Self::reply) now.
+    ///
+    /// A protocol that makes an answer piece by piece stops when this is above a mark of its own, and answers
+    /// [`Decoded::Blocked`](crate::Decoded::Blocked): it is asked again when everything has been written.
+    pub fn queued(&self) -> usize {
+        self.waited.saturating_add(self.reply.len())
+    }
+
+    /// The peer's IP address and port; `None` for a unix socket, or where there is no peer.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.sending.peer()
+    }
+
+    /// Encodes a message into the reply; on an error what was appended is taken back.
+    pub(crate) fn encode(&mut self, message: P::Outgoing) -> Result<(), P::Error> {
+        let before = self.reply.len();
+        let mut message = Some(message);
+        let mut encoded = Ok(());
+        self.sending.with(&mut |sending| {
+            if let Some(message) = message.take() {
+                encoded = P::encode(sending, message, self.reply);
+            }
+        });
+        encoded.inspect_err(|_| self.reply.truncate(before))
     }
 
     /// Reads or changes the state of the sending half, under the connection's lock; don't send inside.

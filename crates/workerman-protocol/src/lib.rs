@@ -82,6 +82,8 @@ mod context;
 mod error;
 #[cfg(feature = "frame")]
 mod frame;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "text")]
 mod line;
 mod outbox;
@@ -103,7 +105,9 @@ pub use frame::Frame;
 #[cfg(feature = "text")]
 pub use line::Line;
 pub use outbox::{Outbox, SHARE_FROM};
-pub use protocol::{DEFAULT_MAX_MESSAGE, Deadline, Decoded, Eof, Event, Goodbye, Protocol, Role};
+pub use protocol::{
+    DEFAULT_MAX_MESSAGE, Deadline, Decoded, Eof, Event, Failure, Goodbye, Protocol, Recovery, Role,
+};
 pub use random::Random;
 #[cfg(feature = "raw")]
 pub use raw::Raw;

@@ -41,6 +41,16 @@ pub trait Protocol: Sized + Send + 'static {
     /// A type of size zero makes sends inside callbacks free of locks. Otherwise it lives under the connection's lock.
     type Sending: Default + Send + 'static;
 
+    /// Whether the decoding half writes the answers; default no.
+    ///
+    /// For a protocol whose answers are in the order of its messages and depend on them (HTTP). What a handler of a
+    /// message returns goes to [`answer`](Self::answer) then, on the loop and without a lock.
+    /// [`encode`](Self::encode), which everybody else's `send` goes through, keeps a promise: it appends nothing, but
+    /// puts the message into [`Sending`](Self::Sending), where [`decode`](Self::decode) and [`pump`](Self::pump) find
+    /// it, one of which is called after each send. So all that is said is said by the decoding half, and its replies need no
+    /// ordering against the encoder's: they go where the loop writes from, however large the sending half is.
+    const ANSWERS: bool = false;
+
     /// Decodes the next message from the front of `input`.
     ///
     /// Called again and again until it needs more bytes; `input` may be empty. It takes the bytes of what it returns from `input`
@@ -61,6 +71,8 @@ pub trait Protocol: Sized + Send + 'static {
     ) -> Result<Decoded<Self>, Self::Error>;
 
     /// Appends the bytes of `message` to `out`.
+    ///
+    /// With [`ANSWERS`](Self::ANSWERS) it appends nothing, and leaves the message in `sending` for the decoding half.
     ///
     /// # Errors
     /// The message has no encoding (too long for its length field, forbidden in this state). What was appended is
@@ -101,6 +113,42 @@ pub trait Protocol: Sized + Send + 'static {
         let _ = sending;
         out.put_bytes(shared.clone());
         Ok(())
+    }
+
+    /// Answers the message that was decoded last: what its handler has returned, to be put into [`Context::reply`].
+    ///
+    /// Called only with [`ANSWERS`](Self::ANSWERS), right after a handler that did not suspend; an answer that is not
+    /// returned by it comes through [`encode`](Self::encode). Of a long answer it puts a part at a time, and goes on
+    /// in [`decode`](Self::decode): the connection cannot weigh what is put here. The default encodes the message.
+    ///
+    /// # Errors
+    /// The message has no encoding. What was put is taken back, and [`failed`](Self::failed) is asked what to say
+    /// instead.
+    fn answer(&mut self, message: Self::Outgoing, cx: &mut Context<'_, Self>) -> Result<(), Self::Error> {
+        cx.encode(message)
+    }
+
+    /// Writes what can be written while nothing may be decoded; default nothing.
+    ///
+    /// With [`ANSWERS`](Self::ANSWERS), called in place of [`decode`](Self::decode) when something was sent, woken or
+    /// written while a decoded message still waits for its handler, while the application has paused the connection,
+    /// while the input is lent to the system, and once more before the connection ends or is handed over. It takes
+    /// messages out of the sending half and goes on with long answers, as `decode` does before it looks at its input.
+    ///
+    /// # Errors
+    /// The connection ends, as for [`decode`](Self::decode).
+    fn pump(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Self::Error> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The handler of a message failed: what to say to the peer ([`Context::reply`]), and whether to go on.
+    ///
+    /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. The default ends
+    /// the connection without a word.
+    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+        let _ = (failure, cx);
+        Recovery::End
     }
 
     /// Begins: the connection is up (a layer below has finished its handshake). May speak first.
@@ -189,8 +237,9 @@ pub enum Decoded<P: Protocol> {
     Need(usize),
     /// Nothing can be decoded until the application has answered or made room ([`Context::waker`]).
     ///
-    /// Decoding is tried again after each send on the connection, each wake-up, and when more bytes arrive; reading
-    /// stops once the input that waits exceeds a limit.
+    /// Decoding is tried again after each send on the connection, each wake-up, when everything that was queued for
+    /// the peer has been written ([`Context::queued`]), and when more bytes arrive; reading stops once the input that
+    /// waits exceeds a limit.
     Blocked,
 }
 
@@ -213,6 +262,9 @@ pub enum Eof<P: Protocol> {
     Clean,
     /// The stream ended within a message.
     Truncated,
+    /// The end has to wait for the application or for room, as for [`Decoded::Blocked`]: an answer is owed, or not yet
+    /// written. Decoding is tried again on the same occasions, and `eof` is asked again after it.
+    Blocked,
 }
 
 impl<P: Protocol> fmt::Debug for Eof<P> {
@@ -221,6 +273,7 @@ impl<P: Protocol> fmt::Debug for Eof<P> {
             Self::Message(_) => "Message(..)",
             Self::Clean => "Clean",
             Self::Truncated => "Truncated",
+            Self::Blocked => "Blocked",
         })
     }
 }
@@ -234,6 +287,24 @@ pub enum Goodbye {
     AfterMessage,
     /// When the peer ends, or the deadline of the drain comes.
     WhenPeerCloses,
+}
+
+/// How the handler of a message failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Failure {
+    /// It returned an error, or its answer had no encoding.
+    Error,
+    /// It panicked.
+    Panic,
+}
+
+/// What becomes of a connection after the handler of a message failed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Recovery {
+    /// It ends as soon as what is queued has been sent.
+    End,
+    /// It goes on with the next message.
+    Continue,
 }
 
 /// The deadline that runs; how long each lasts is a setting of the connection.

@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{Ended, Seen, Transcript};
-use crate::{Context, Deadline, Decoded, Eof, Goodbye, Outbox, Protocol, Random, Role};
+use crate::{
+    Context, Deadline, Decoded, Eof, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role, SendingHalf,
+};
 
 /// Most calls in a row that may make no progress before the harness calls it an endless loop.
 const PATIENCE: usize = 10_000;
@@ -40,7 +43,7 @@ type Answer<P> = Box<dyn FnMut(&<P as Protocol>::Incoming) -> Option<<P as Proto
 /// ```
 pub struct Harness<P: Protocol> {
     protocol: P,
-    sending: RefCell<P::Sending>,
+    sending: Half<P::Sending>,
     role: Role,
     random: Random,
     now: Instant,
@@ -55,8 +58,29 @@ pub struct Harness<P: Protocol> {
     error: Option<P::Error>,
     needs: usize,
     blocked: bool,
+    /// The peer has ended its stream.
+    fin: bool,
+    /// Bytes that the peer has not taken, as the protocol is told.
+    queued: usize,
     next_tick: Option<Instant>,
     answer: Option<Answer<P>>,
+}
+
+/// The sending half, and whose it is.
+#[derive(Default)]
+struct Half<S> {
+    state: RefCell<S>,
+    peer: Option<SocketAddr>,
+}
+
+impl<S> SendingHalf<S> for Half<S> {
+    fn with(&self, with: &mut dyn FnMut(&mut S)) {
+        self.state.with(with);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
 }
 
 impl<P: Protocol> Harness<P> {
@@ -64,7 +88,7 @@ impl<P: Protocol> Harness<P> {
     pub fn new(protocol: P, now: Instant) -> Self {
         Self {
             protocol,
-            sending: RefCell::default(),
+            sending: Half::default(),
             role: Role::Server,
             random: Random::new(0),
             now,
@@ -78,6 +102,8 @@ impl<P: Protocol> Harness<P> {
             error: None,
             needs: 1,
             blocked: false,
+            fin: false,
+            queued: 0,
             next_tick: None,
             answer: None,
         }
@@ -104,9 +130,17 @@ impl<P: Protocol> Harness<P> {
         self
     }
 
+    /// Sets the peer's address ([`Context::peer`]); default none.
+    #[must_use]
+    pub fn peer(mut self, peer: SocketAddr) -> Self {
+        self.sending.peer = Some(peer);
+        self
+    }
+
     /// Sets what the application answers to each message, at once; default nothing.
     ///
-    /// For protocols that decode no further before they are answered.
+    /// For protocols that decode no further before they are answered. It is what a handler returns: with
+    /// [`Protocol::ANSWERS`] it goes to [`Protocol::answer`].
     ///
     /// # Panics
     /// The harness panics later if an answer cannot be encoded.
@@ -172,6 +206,7 @@ impl<P: Protocol> Harness<P> {
             match decoded {
                 Ok(Decoded::Message(message)) => self.message(message),
                 Ok(Decoded::Event(event)) => self.seen.push_back(Seen::Event(event)),
+                Ok(Decoded::Need(_)) if self.fin => return self.last(),
                 Ok(Decoded::Need(more)) => return self.wait(more.max(1)),
                 Ok(Decoded::Blocked) => {
                     self.blocked = true;
@@ -188,11 +223,22 @@ impl<P: Protocol> Harness<P> {
     /// If the protocol finds last messages without end.
     pub fn eof(&mut self) {
         self.open();
+        self.fin = true;
+        if !self.blocked {
+            self.last();
+        }
+    }
+
+    fn last(&mut self) {
         for _ in 0..PATIENCE {
             if !self.is_open() {
                 return;
             }
             match self.call(P::eof) {
+                Ok(Eof::Blocked) => {
+                    self.blocked = true;
+                    return;
+                }
                 Ok(Eof::Message(message)) => self.message(message),
                 Ok(Eof::Clean) => self.ended = Ended::Clean,
                 Ok(Eof::Truncated) => self.ended = Ended::Truncated,
@@ -202,17 +248,53 @@ impl<P: Protocol> Harness<P> {
         assert!(!self.is_open(), "the protocol found {PATIENCE} last messages");
     }
 
-    /// Sends a message, as the application would.
+    /// Sends a message, as the application would at any time.
     ///
     /// # Errors
     /// It cannot be encoded; nothing of it is in the output then.
     pub fn send(&mut self, message: impl Into<P::Outgoing>) -> Result<(), P::Error> {
         self.open();
         self.encode(message.into())?;
-        if self.blocked {
+        if self.blocked || P::ANSWERS {
             self.decode();
         }
         Ok(())
+    }
+
+    /// Gives the protocol what the handler of the last message has returned ([`Protocol::answer`]), then decodes on.
+    ///
+    /// # Errors
+    /// It cannot be encoded; nothing of it is in the output then.
+    pub fn answer_last(&mut self, message: impl Into<P::Outgoing>) -> Result<(), P::Error> {
+        self.open();
+        self.reply(message.into())?;
+        self.decode();
+        Ok(())
+    }
+
+    /// Lets the handler of the last message fail; what the protocol says to that, and decodes on if it goes on.
+    pub fn failed(&mut self, failure: Failure) -> Recovery {
+        self.open();
+        let recovery = self.call(|protocol, _, cx| protocol.failed(failure, cx));
+        match recovery {
+            Recovery::Continue => self.decode(),
+            Recovery::End => self.ended = Ended::Left,
+        }
+        recovery
+    }
+
+    /// Lets the protocol write while nothing may be decoded ([`Protocol::pump`]).
+    pub fn pump(&mut self) {
+        self.open();
+        if self.is_open() {
+            let pumped = self.call(|protocol, _, cx| protocol.pump(cx));
+            self.settle(pumped);
+        }
+    }
+
+    /// Tells the protocol from now on that so many bytes wait for the peer ([`Context::queued`]); default 0.
+    pub fn set_queued(&mut self, bytes: usize) {
+        self.queued = bytes;
     }
 
     /// Sends what [`Protocol::encode_shared`] makes of a message, or `false` if it makes nothing.
@@ -223,7 +305,7 @@ impl<P: Protocol> Harness<P> {
         self.open();
         let Some(shared) = P::encode_shared(message) else { return Ok(false) };
         let before = self.output.len();
-        P::append_shared(&mut self.sending.borrow_mut(), &shared, &mut self.output)
+        P::append_shared(&mut self.sending.state.borrow_mut(), &shared, &mut self.output)
             .inspect_err(|_| self.output.truncate(before))?;
         Ok(true)
     }
@@ -366,13 +448,24 @@ impl<P: Protocol> Harness<P> {
             &mut self.output,
             &self.sending,
             Waker::noop(),
-        );
+        )
+        .with_queued(self.queued);
         call(&mut self.protocol, &mut self.input, &mut cx)
     }
 
     fn encode(&mut self, message: P::Outgoing) -> Result<(), P::Error> {
         let before = self.output.len();
-        P::encode(&mut self.sending.borrow_mut(), message, &mut self.output)
+        P::encode(&mut self.sending.state.borrow_mut(), message, &mut self.output)
+            .inspect_err(|_| self.output.truncate(before))
+    }
+
+    /// What a handler has returned.
+    fn reply(&mut self, message: P::Outgoing) -> Result<(), P::Error> {
+        if !P::ANSWERS {
+            return self.encode(message);
+        }
+        let before = self.output.len();
+        self.call(|protocol, _, cx| protocol.answer(message, cx))
             .inspect_err(|_| self.output.truncate(before))
     }
 
@@ -380,7 +473,7 @@ impl<P: Protocol> Harness<P> {
         let answer = self.answer.as_mut().and_then(|answer| answer(&message));
         self.seen.push_back(Seen::Message(message));
         if let Some(answer) = answer {
-            self.encode(answer).expect("the answer can be encoded");
+            self.reply(answer).expect("the answer can be encoded");
         }
     }
 

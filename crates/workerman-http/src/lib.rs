@@ -1,0 +1,7 @@
+//! HTTP beyond the codec: what needs files, tasks or a pool of connections.
+//!
+//! The codec is [`workerman_protocol::http`]; its types are used here as they are. Each part is a feature of its own.
+//!
+//! # What this crate must never do
+//! Frame a message, hold a listener, or block the thread of a loop: files are read and written elsewhere.
+#![forbid(unsafe_code)]

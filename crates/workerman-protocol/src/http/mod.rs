@@ -1,0 +1,23 @@
+//! HTTP/1.1 (RFC 9110, 9112), server and client, without input or output.
+//!
+//! [`Http`] is the server's side of a connection: requests in, responses out. It is strict: what two implementations
+//! could read in two ways is refused. Answers are written by the decoding half, in the order of their requests; a body
+//! that streams is polled there too, as fast as the peer takes it.
+
+mod body;
+mod error;
+mod head;
+mod headers;
+mod link;
+mod request;
+mod response;
+
+pub use body::Body;
+pub use error::{BodyError, BoxError, Error};
+pub use head::{Fields, RequestHead, Version};
+pub use headers::Headers;
+pub use link::{Gone, Reply};
+pub use request::Request;
+pub use response::Response;
+
+pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};

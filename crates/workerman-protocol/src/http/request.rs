@@ -1,0 +1,120 @@
+//! A request, as a server's handler gets it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+use super::link::{Link, Reply};
+use super::{Body, Headers, RequestHead};
+
+/// A request: its head, its body, and how to answer it.
+///
+/// All methods of [`RequestHead`] are there too (`request.method()`, `request.header("accept")`).
+pub struct Request {
+    head: RequestHead,
+    body: Body,
+    link: Option<Arc<Link>>,
+    /// Which request of its connection this is.
+    number: u32,
+    /// What most requests never have.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Default)]
+struct Extras {
+    params: Vec<(Box<str>, String)>,
+    extensions: http::Extensions,
+}
+
+impl Request {
+    pub(super) fn new(head: RequestHead, body: Body, link: Option<Arc<Link>>, number: u32) -> Self {
+        Self { head, body, link, number, extras: None }
+    }
+
+    /// The head.
+    pub fn head(&self) -> &RequestHead {
+        &self.head
+    }
+
+    /// The path with its percent-encodings decoded; bytes that are not UTF-8 are replaced.
+    pub fn decoded_path(&self) -> Cow<'_, str> {
+        percent_decode_str(self.path()).decode_utf8_lossy()
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The body, to be read.
+    pub fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    /// Gives the body away.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// The body, if it is complete in memory: always, unless `on_request_head` chose to stream it.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.body.as_bytes()
+    }
+
+    /// Fields behind the body, once it has been read to its end.
+    pub fn trailers(&self) -> Option<&Headers> {
+        self.body.trailers()
+    }
+
+    /// The right to answer later, from anywhere; the handler then returns nothing.
+    ///
+    /// Only the first token of a request counts.
+    pub fn reply(&self) -> Reply {
+        self.link.as_ref().map_or_else(Reply::nowhere, |link| link.reply(self.number))
+    }
+
+    /// The address of the client, where it has one of the internet.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.head.remote().or_else(|| self.link.as_ref()?.peer)
+    }
+
+    /// A part of the path that a route has a name for.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let params = &self.extras.as_ref()?.params;
+        params.iter().find(|(own, _)| **own == *name).map(|(_, value)| value.as_str())
+    }
+
+    /// Names a part of the path, as routes do.
+    pub fn set_param(&mut self, name: impl Into<Box<str>>, value: impl Into<String>) {
+        self.extras.get_or_insert_default().params.push((name.into(), value.into()));
+    }
+
+    /// Values attached by what has seen the request before.
+    pub fn extensions(&self) -> Option<&http::Extensions> {
+        self.extras.as_ref().map(|extras| &extras.extensions)
+    }
+
+    /// Values to be attached, one of each type.
+    pub fn extensions_mut(&mut self) -> &mut http::Extensions {
+        &mut self.extras.get_or_insert_default().extensions
+    }
+}
+
+impl Deref for Request {
+    type Target = RequestHead;
+
+    fn deref(&self) -> &RequestHead {
+        &self.head
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("head", &self.head).field("body", &self.body).finish_non_exhaustive()
+    }
+}
