@@ -5,6 +5,7 @@
 //! that streams is polled there too, as fast as the peer takes it.
 
 mod body;
+mod date;
 mod error;
 mod head;
 mod headers;
