@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 #![cfg(feature = "testing")]
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use workerman_protocol::testing::{Ended, Harness, Seen, every_split, limits, random_splits, round_trip};
-use workerman_protocol::{Context, Deadline, Decoded, Eof, Event, Goodbye, Outbox, Protocol, Role, take};
+use workerman_protocol::{
+    Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role, take,
+};
 
 /// Messages of three bytes, with a defect to choose.
 struct Broken(Defect);
@@ -276,9 +280,147 @@ fn the_harness_drives_the_whole_contract() {
     assert!(harness.is_finished());
 
     harness.eof();
+    assert!(harness.is_open() && harness.is_blocked(), "an answer is owed before the end is looked at");
+    harness.send('B').unwrap();
     assert_eq!((harness.messages(), harness.ended()), (vec!['$'], &Ended::Clean));
     harness.feed(b"c");
     assert_eq!(harness.into_parts(), "", "nothing arrives after the end");
+}
+
+/// Answers in order: `encode` only queues, and a long answer goes out ten bytes at a time while nothing waits.
+#[derive(Default)]
+struct Asked {
+    owed: u32,
+    rest: usize,
+}
+
+impl Asked {
+    fn write(&mut self, cx: &mut Context<'_, Self>) {
+        while self.rest == 0 && self.owed > 0 {
+            let Some(answer) =
+                cx.sending(|queue| if queue.is_empty() { None } else { Some(queue.remove(0)) })
+            else {
+                return;
+            };
+            self.owed -= 1;
+            self.rest = answer;
+        }
+        if self.rest > 0 && cx.queued() == 0 {
+            let part = self.rest.min(10);
+            cx.reply().put_slice(&b"----------"[..part]);
+            self.rest -= part;
+        }
+    }
+}
+
+impl Protocol for Asked {
+    type Incoming = char;
+    type Outgoing = usize;
+    type Event = Event;
+    type Error = Refused;
+    type Sending = Vec<usize>;
+
+    const ANSWERS: bool = true;
+
+    fn open(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Refused> {
+        let peer = cx.peer().map_or_else(String::new, |peer| peer.to_string());
+        cx.reply().put_slice(peer.as_bytes());
+        Ok(())
+    }
+
+    fn decode(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Refused> {
+        self.write(cx);
+        if self.owed > 0 || self.rest > 0 {
+            return Ok(Decoded::Blocked);
+        }
+        let Some(&byte) = input.first() else { return Ok(Decoded::Need(1)) };
+        input.advance(1);
+        self.owed += 1;
+        Ok(Decoded::Message(byte.into()))
+    }
+
+    fn encode(queue: &mut Vec<usize>, message: usize, _: &mut Outbox) -> Result<(), Refused> {
+        queue.push(message);
+        Ok(())
+    }
+
+    fn answer(&mut self, message: usize, cx: &mut Context<'_, Self>) -> Result<(), Refused> {
+        if message > 99 {
+            cx.reply().put_slice(b"partial");
+            return Err(Refused('9'));
+        }
+        self.owed -= 1;
+        self.rest = message;
+        self.write(cx);
+        Ok(())
+    }
+
+    fn pump(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Refused> {
+        self.write(cx);
+        Ok(())
+    }
+
+    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+        cx.reply().put_slice(b"sorry");
+        self.owed -= 1;
+        if failure == Failure::Error { Recovery::Continue } else { Recovery::End }
+    }
+
+    fn eof(&mut self, _: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Eof<Self>, Refused> {
+        cx.reply().put_slice(b"bye");
+        Ok(Eof::Clean)
+    }
+}
+
+#[test]
+fn the_harness_lets_the_decoding_half_answer() {
+    let peer = "192.0.2.1:80".parse().unwrap();
+    let mut harness = Harness::new(Asked::default(), Instant::now()).peer(peer);
+    harness.open();
+    assert_eq!(harness.output(), "192.0.2.1:80");
+    harness.feed(b"abcd");
+    assert_eq!(harness.messages(), ['a'], "one at a time");
+    assert_eq!(harness.answer_last(100usize), Err(Refused('9')));
+    assert_eq!(harness.output(), "", "what was put is taken back");
+    assert_eq!(harness.failed(Failure::Error), Recovery::Continue);
+    assert_eq!((harness.output(), harness.messages()), (Bytes::from("sorry"), vec!['b']));
+
+    harness.answer_last(25usize).unwrap();
+    assert_eq!(harness.output(), "-".repeat(10), "`queued` counts what has just been put");
+    harness.set_queued(1);
+    harness.pump();
+    assert_eq!(harness.output(), "", "not before all is written");
+    harness.set_queued(0);
+    harness.pump();
+    harness.eof();
+    assert_eq!(harness.output(), "-".repeat(10), "what has not been taken waits");
+    assert!(harness.is_open() && harness.messages().is_empty());
+    harness.decode();
+    assert_eq!((harness.output(), harness.messages()), (Bytes::from("-----"), vec!['c']));
+
+    harness.send(3usize).unwrap();
+    assert_eq!((harness.output(), harness.is_blocked()), (Bytes::from("---"), true));
+    harness.decode();
+    assert_eq!((harness.messages(), harness.is_open()), (vec!['d'], true), "the end waits for an answer");
+    assert_eq!(harness.failed(Failure::Panic), Recovery::End);
+    assert_eq!(*harness.ended(), Ended::Left);
+}
+
+#[test]
+fn a_default_answer_is_an_encoded_message_and_a_failure_ends() {
+    let (mut random, mut out, sending) = (Random::new(0), Outbox::new(), RefCell::new(0));
+    let mut cx =
+        Context::new(Instant::now(), 0, Role::Server, &mut random, &mut out, &sending, Waker::noop())
+            .with_queued(5);
+    assert_eq!((cx.queued(), cx.peer()), (5, None));
+    Whole::default().answer('A', &mut cx).unwrap();
+    assert_eq!((cx.queued(), cx.sending(|answers| *answers)), (5 + 9, 1));
+    assert_eq!(Whole::default().answer('x', &mut cx), Err(Refused('x')));
+    assert_eq!(out.into_bytes(), "partial A", "what was appended is taken back");
+
+    let mut harness = whole();
+    harness.feed(b"a");
+    assert_eq!(harness.failed(Failure::Error), Recovery::End);
 }
 
 #[test]

@@ -152,6 +152,7 @@ impl<P: Protocol> Driver<P> {
                     Eof::Message(message) => Ok(Step::Message(message)),
                     Eof::Clean => Ok(Step::End),
                     Eof::Truncated => Err(FramerError::Truncated),
+                    Eof::Blocked => Ok(Step::Blocked),
                 }
             }
             Decoded::Need(more) => {
@@ -177,7 +178,13 @@ impl<P: Protocol> Driver<P> {
         P::encode(sending, message, out).map_err(|error| {
             out.truncate(before);
             FramerError::Protocol(error)
-        })
+        })?;
+        if P::ANSWERS {
+            // The message is with the decoding half now, which writes it.
+            self.call(Waker::noop(), |protocol, cx| protocol.pump(cx)).map_err(FramerError::Protocol)?;
+            out.append(&mut self.replies);
+        }
+        Ok(())
     }
 
     pub(super) fn into_parts(self, unread: BytesMut) -> BytesMut {

@@ -180,6 +180,7 @@ impl<P: Protocol> Session<P> {
                         Ok(Eof::Message(message)) => Step::Message(message),
                         Ok(Eof::Clean) => Step::End,
                         Ok(Eof::Truncated) => Step::Truncated,
+                        Ok(Eof::Blocked) => Step::Blocked,
                         Err(error) => Step::Failed(error),
                     };
                 }

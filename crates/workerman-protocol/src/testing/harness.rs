@@ -184,14 +184,14 @@ impl<P: Protocol> Harness<P> {
         }
     }
 
-    /// Tries to decode again, as a connection does after a wake-up; [`feed`](Self::feed) and [`send`](Self::send) do
-    /// it by themselves.
+    /// Tries to decode again, as a connection does after a wake-up, or when everything queued has been written;
+    /// [`feed`](Self::feed) and [`send`](Self::send) do it by themselves.
     ///
     /// # Panics
     /// If the protocol goes on and on without taking a byte, or reserves memory for bytes it has not got.
     pub fn decode(&mut self) {
         self.open();
-        let mut idle = 0;
+        let (mut idle, mut last) = (0, 0);
         while self.is_open() {
             let (length, capacity) = (self.input.len(), self.input.capacity());
             let decoded = self.call(P::decode);
@@ -206,8 +206,15 @@ impl<P: Protocol> Harness<P> {
             match decoded {
                 Ok(Decoded::Message(message)) => self.message(message),
                 Ok(Decoded::Event(event)) => self.seen.push_back(Seen::Event(event)),
-                Ok(Decoded::Need(_)) if self.fin => return self.last(),
-                Ok(Decoded::Need(more)) => return self.wait(more.max(1)),
+                Ok(Decoded::Need(more)) if !self.fin => return self.wait(more.max(1)),
+                Ok(Decoded::Need(_)) => {
+                    assert!(last < PATIENCE, "the protocol found {PATIENCE} last messages");
+                    (idle, last) = (0, last + 1);
+                    self.last();
+                    if self.blocked {
+                        return;
+                    }
+                }
                 Ok(Decoded::Blocked) => {
                     self.blocked = true;
                     return;
@@ -217,35 +224,24 @@ impl<P: Protocol> Harness<P> {
         }
     }
 
-    /// Ends the peer's stream.
+    /// Ends the peer's stream; a protocol that is blocked hears of it when it goes on.
     ///
     /// # Panics
     /// If the protocol finds last messages without end.
     pub fn eof(&mut self) {
         self.open();
         self.fin = true;
-        if !self.blocked {
-            self.last();
-        }
+        self.decode();
     }
 
     fn last(&mut self) {
-        for _ in 0..PATIENCE {
-            if !self.is_open() {
-                return;
-            }
-            match self.call(P::eof) {
-                Ok(Eof::Blocked) => {
-                    self.blocked = true;
-                    return;
-                }
-                Ok(Eof::Message(message)) => self.message(message),
-                Ok(Eof::Clean) => self.ended = Ended::Clean,
-                Ok(Eof::Truncated) => self.ended = Ended::Truncated,
-                Err(error) => self.fail(error),
-            }
+        match self.call(P::eof) {
+            Ok(Eof::Message(message)) => self.message(message),
+            Ok(Eof::Clean) => self.ended = Ended::Clean,
+            Ok(Eof::Truncated) => self.ended = Ended::Truncated,
+            Ok(Eof::Blocked) => self.blocked = true,
+            Err(error) => self.fail(error),
         }
-        assert!(!self.is_open(), "the protocol found {PATIENCE} last messages");
     }
 
     /// Sends a message, as the application would at any time.

@@ -27,6 +27,8 @@ pub enum Ended {
     Truncated,
     /// The protocol failed with the error of this text.
     Failed(String),
+    /// A handler failed, and the protocol did not go on.
+    Left,
     /// The deadline that ran has passed.
     TimedOut(Deadline),
     /// The protocol waited for a message that exceeds its own [`max_message`](Protocol::max_message).
@@ -45,6 +47,7 @@ impl fmt::Display for Ended {
             Self::Clean => f.write_str("clean end"),
             Self::Truncated => f.write_str("truncated"),
             Self::Failed(error) => write!(f, "failed: {error}"),
+            Self::Left => f.write_str("left after a failed handler"),
             Self::TimedOut(which) => write!(f, "timed out: {which:?}"),
             Self::OverLimit { needed, limit } => {
                 write!(f, "waits for {needed} bytes with a limit of {limit}")
