@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -20,6 +20,23 @@ pub trait SendingHalf<S> {
     fn peer(&self) -> Option<SocketAddr> {
         None
     }
+
+    /// A handle of the connection that can be kept and sent to other threads, where there is one; default `None`.
+    fn handle(&self) -> Option<Handle<S>> {
+        None
+    }
+}
+
+/// A sending half that can be kept, and reached from any thread.
+pub type Handle<S> = Arc<dyn SendingHandle<S>>;
+
+/// What can be done from anywhere with the sending half of a connection: for tokens to answer later.
+pub trait SendingHandle<S>: SendingHalf<S> + Send + Sync {
+    /// Makes the connection look at what was left in its sending half.
+    fn wake(&self);
+
+    /// Whether the connection is over: nobody will look any more.
+    fn is_closed(&self) -> bool;
 }
 
 impl<S> SendingHalf<S> for RefCell<S> {
@@ -106,6 +123,11 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// The peer's IP address and port; `None` for a unix socket, or where there is no peer.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.sending.peer()
+    }
+
+    /// A handle of the connection to be kept by messages, where there is one; see [`SendingHandle`].
+    pub fn handle(&self) -> Option<Handle<P::Sending>> {
+        self.sending.handle()
     }
 
     /// Encodes a message into the reply; on an error what was appended is taken back.

@@ -97,7 +97,7 @@ pub mod testing;
 #[cfg(feature = "text")]
 mod text;
 
-pub use context::{Context, SendingHalf};
+pub use context::{Context, Handle, SendingHalf, SendingHandle};
 #[cfg(any(feature = "text", feature = "frame"))]
 pub use error::CodecError;
 #[cfg(feature = "frame")]

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use http::Method;
+
+use super::link::Answers;
+use crate::Handle;
 
 /// The version of HTTP that a message is written in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,14 +32,15 @@ impl fmt::Display for Version {
 #[derive(Clone)]
 pub struct RequestHead {
     /// From the method to the empty line, checked by `parse`.
-    pub(super) bytes: Bytes,
+    pub(super) bytes: Box<[u8]>,
     pub(super) method: Method,
     /// Where the target is in `bytes`.
     pub(super) target: (u32, u32),
     /// Where the field lines begin.
     pub(super) fields: u32,
     pub(super) version: Version,
-    pub(super) remote: Option<SocketAddr>,
+    /// The connection that it came on.
+    pub(super) half: Option<Handle<Answers>>,
     /// `Content-Length`, where the body is framed by it; 0 without a body, `None` for chunks.
     pub(super) length: Option<u64>,
 }
@@ -108,7 +111,7 @@ impl RequestHead {
     }
 
     /// The head as it was sent, from the method to the empty line.
-    pub fn raw(&self) -> &Bytes {
+    pub fn raw(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -129,7 +132,7 @@ impl RequestHead {
 
     /// The address of the peer, where it has one of the internet.
     pub fn remote(&self) -> Option<SocketAddr> {
-        self.remote
+        self.half.as_ref()?.peer()
     }
 
     /// The length of the body: 0 where there is none, `None` for one in chunks.

@@ -1,81 +1,91 @@
-//! What a request keeps of its connection: how to answer later.
+//! Answers that do not come from a returning handler: what the sending half keeps, and the token to answer later.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
-use super::Response;
+use super::{Error, Response};
+use crate::Handle;
 
-/// The connection of one or more requests, as far as they know it.
-pub(super) struct Link {
-    /// Wakes the connection, which then looks into the inbox.
-    waker: Waker,
-    pub(super) peer: Option<SocketAddr>,
-    /// The connection is over: nobody will look.
-    gone: AtomicBool,
-    inbox: Mutex<Inbox>,
-}
+/// The sending half of a server's connection: answers on their way to the decoding half, which writes them.
+#[derive(Default)]
+pub struct Answers(Option<Box<Waiting>>);
+
+/// Most answers that may wait to be written: more than any pipeline is long.
+const MOST: usize = 1024;
 
 #[derive(Default)]
-struct Inbox {
+struct Waiting {
     /// Requests whose answer comes by a token, by their number.
     claimed: Vec<u32>,
-    /// Answers that came; `None` for a token that was dropped.
-    answers: Vec<(u32, Option<Response>)>,
+    answers: Vec<Answer>,
 }
 
-impl Link {
-    pub(super) fn new(waker: Waker, peer: Option<SocketAddr>) -> Arc<Self> {
-        Arc::new(Self { waker, peer, gone: AtomicBool::new(false), inbox: Mutex::default() })
+/// An answer that has come.
+pub(super) struct Answer {
+    /// For which request; `None` for the oldest one that nobody has a token for.
+    pub(super) number: Option<u32>,
+    /// `None` for a token that was dropped.
+    pub(super) response: Option<Response>,
+}
+
+impl Answers {
+    /// Leaves a response for the oldest request that waits.
+    pub(super) fn send(&mut self, response: Response) -> Result<(), Error> {
+        self.push(Answer { number: None, response: Some(response) })
     }
 
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether an answer to this request comes by a token.
-    pub(super) fn is_claimed(&self, number: u32) -> bool {
-        self.inbox().claimed.contains(&number)
-    }
-
-    /// The answers that have come: `None` for a token that was dropped.
-    pub(super) fn take_answers(&self) -> Vec<(u32, Option<Response>)> {
-        std::mem::take(&mut self.inbox().answers)
-    }
-
-    /// A request was answered: its number is forgotten.
-    pub(super) fn settle(&self, number: u32) {
-        self.inbox().claimed.retain(|claimed| *claimed != number);
-    }
-
-    /// Nobody will look into the inbox any more.
-    pub(super) fn close(&self) {
-        self.gone.store(true, Ordering::Release);
-        // What came too late is dropped, outside of the lock: a body may do anything then.
-        let late = self.take_answers();
-        drop(late);
-    }
-
-    /// A token for a request; the first one for it counts.
-    pub(super) fn reply(self: &Arc<Self>, number: u32) -> Reply {
-        let mut inbox = self.inbox();
-        let first = !inbox.claimed.contains(&number);
-        if first {
-            inbox.claimed.push(number);
+    fn push(&mut self, answer: Answer) -> Result<(), Error> {
+        let waiting = self.0.get_or_insert_default();
+        if waiting.answers.len() >= MOST {
+            return Err(Error::NothingToAnswer);
         }
-        drop(inbox);
-        Reply { link: first.then(|| Arc::clone(self)), number }
-    }
-
-    fn deliver(&self, number: u32, answer: Option<Response>) -> Result<(), Gone> {
-        if self.gone.load(Ordering::Acquire) {
-            return Err(Gone);
-        }
-        self.inbox().answers.push((number, answer));
-        self.waker.wake_by_ref();
+        waiting.answers.push(answer);
         Ok(())
+    }
+
+    /// What has come since the last time.
+    pub(super) fn take(&mut self) -> Vec<Answer> {
+        let Some(waiting) = &mut self.0 else { return Vec::new() };
+        let answers = std::mem::take(&mut waiting.answers);
+        if waiting.claimed.is_empty() {
+            self.0 = None;
+        }
+        answers
+    }
+
+    /// Whether an answer waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|waiting| waiting.answers.is_empty())
+    }
+
+    /// Whether somebody holds a token for this request.
+    pub(super) fn is_claimed(&self, number: u32) -> bool {
+        self.0.as_ref().is_some_and(|waiting| waiting.claimed.contains(&number))
+    }
+
+    /// A request has its answer.
+    pub(super) fn settle(&mut self, number: u32) {
+        let Some(waiting) = &mut self.0 else { return };
+        waiting.claimed.retain(|claimed| *claimed != number);
+        if waiting.claimed.is_empty() && waiting.answers.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    /// Claims a request for a token; `false` if another was first.
+    fn claim(&mut self, number: u32) -> bool {
+        let claimed = &mut self.0.get_or_insert_default().claimed;
+        let first = !claimed.contains(&number);
+        if first {
+            claimed.push(number);
+        }
+        first
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.0.as_ref().map_or(0, |waiting| waiting.answers.len());
+        f.debug_struct("Answers").field("waiting", &waiting).finish()
     }
 }
 
@@ -85,40 +95,71 @@ impl Link {
 #[must_use = "a request whose reply is dropped is answered with 500"]
 pub struct Reply {
     /// `None` once it was used, or if another token was first.
-    link: Option<Arc<Link>>,
+    half: Option<Handle<Answers>>,
     number: u32,
 }
 
-/// The client has left, or the request was answered already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the client is gone, or its request was answered")]
-pub struct Gone;
+/// Why an answer was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The client has left, or its request was answered already.
+    #[error("the client is gone, or its request was answered")]
+    Gone,
+    /// A mistake was made in building the response; the client gets a 500.
+    #[error("the response cannot be sent: {0}")]
+    Invalid(#[source] Error),
+}
 
 impl Reply {
-    pub(super) fn nowhere() -> Self {
-        Self { link: None, number: 0 }
+    pub(super) fn new(half: Option<&Handle<Answers>>, number: u32) -> Self {
+        let mut claimed = false;
+        if let Some(half) = half {
+            half.with(&mut |answers| claimed = answers.claim(number));
+        }
+        Self { half: half.filter(|_| claimed).cloned(), number }
     }
 
     /// Answers the request.
     ///
     /// # Errors
-    /// The client has left, or another answer was first; the response is dropped.
-    pub fn send(mut self, response: impl Into<Response>) -> Result<(), Gone> {
-        let response = response.into();
-        self.link.take().ok_or(Gone)?.deliver(self.number, Some(response))
+    /// The client has left, another answer was first, or the response is one that cannot be sent.
+    pub fn send(mut self, response: impl Into<Response>) -> Result<(), ReplyError> {
+        let mut response = response.into();
+        if let Some(error) = response.take_error() {
+            return Err(ReplyError::Invalid(error));
+        }
+        let half = self.half.take().ok_or(ReplyError::Gone)?;
+        deliver(&half, self.number, Some(response)).map_err(|_| ReplyError::Gone)
     }
 
     /// Whether an answer can no longer reach the client.
     pub fn is_gone(&self) -> bool {
-        self.link.as_ref().is_none_or(|link| link.gone.load(Ordering::Acquire))
+        self.half.as_ref().is_none_or(|half| half.is_closed())
     }
+}
+
+/// Leaves an answer in the sending half and wakes the connection; gives it back if nobody will look.
+fn deliver(half: &Handle<Answers>, number: u32, response: Option<Response>) -> Result<(), Option<Response>> {
+    if half.is_closed() {
+        return Err(response);
+    }
+    let mut answer = Some(Answer { number: Some(number), response });
+    let mut taken = Ok(());
+    half.with(&mut |answers| {
+        if let Some(answer) = answer.take() {
+            taken = answers.push(answer);
+        }
+    });
+    half.wake();
+    taken.map_err(|_| None)
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
+        if let Some(half) = self.half.take() {
             // Without a client there is nobody to tell.
-            let _ = link.deliver(self.number, None);
+            let _ = deliver(&half, self.number, None);
         }
     }
 }

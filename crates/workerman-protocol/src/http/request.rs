@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use super::link::{Link, Reply};
+use super::link::Reply;
 use super::{Body, Headers, RequestHead};
 
 /// A request: its head, its body, and how to answer it.
@@ -18,7 +16,6 @@ use super::{Body, Headers, RequestHead};
 pub struct Request {
     head: RequestHead,
     body: Body,
-    link: Option<Arc<Link>>,
     /// Which request of its connection this is.
     number: u32,
     /// What most requests never have.
@@ -32,8 +29,8 @@ struct Extras {
 }
 
 impl Request {
-    pub(super) fn new(head: RequestHead, body: Body, link: Option<Arc<Link>>, number: u32) -> Self {
-        Self { head, body, link, number, extras: None }
+    pub(super) fn new(head: RequestHead, body: Body, number: u32) -> Self {
+        Self { head, body, number, extras: None }
     }
 
     /// The head.
@@ -75,12 +72,7 @@ impl Request {
     ///
     /// Only the first token of a request counts.
     pub fn reply(&self) -> Reply {
-        self.link.as_ref().map_or_else(Reply::nowhere, |link| link.reply(self.number))
-    }
-
-    /// The address of the client, where it has one of the internet.
-    pub fn remote(&self) -> Option<SocketAddr> {
-        self.head.remote().or_else(|| self.link.as_ref()?.peer)
+        Reply::new(self.head.half.as_ref(), self.number)
     }
 
     /// A part of the path that a route has a name for.

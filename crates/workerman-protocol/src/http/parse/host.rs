@@ -1,0 +1,104 @@
+//! The target of a request and the host it names (RFC 9112 section 3.2, RFC 3986 section 3.2).
+
+use std::net::Ipv6Addr;
+
+use http::Method;
+
+use super::{Refusal, refuse};
+
+/// The four forms of a target (RFC 9112 section 3.2).
+pub(super) fn check_target(method: &Method, target: &str) -> Result<(), Refusal> {
+    let bytes = target.as_bytes();
+    // RFC 3986 section 2: a URI is ASCII; RFC 9112 section 3.2: a target has no fragment. `httparse` has refused white
+    // space and control characters. (Characters such as `|` that browsers leave as they are in queries pass.)
+    if bytes.iter().any(|byte| !byte.is_ascii() || *byte == b'#') {
+        return Err(refuse(400, "a target with a character that no URI has"));
+    }
+    if *method == Method::CONNECT {
+        // Section 3.2.3: only host and port, and the port is required.
+        let port = target.rfind(':').map_or("", |colon| &target[colon + 1..]);
+        let valid = is_host(bytes) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        return if valid { Ok(()) } else { Err(refuse(400, "CONNECT needs a host and a port")) };
+    }
+    if bytes.first() == Some(&b'/') {
+        return Ok(());
+    }
+    if target == "*" {
+        // Section 3.2.4.
+        return if *method == Method::OPTIONS { Ok(()) } else { Err(refuse(400, "`*` is only for OPTIONS")) };
+    }
+    let Some(at) = target.find("://") else {
+        return Err(refuse(400, "a target that is neither a path nor a URI"));
+    };
+    let mut scheme = target[..at].bytes();
+    let valid = scheme.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && scheme.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let rest = &target[at + 3..];
+    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    // RFC 9110 section 4.2.4: user information in an http URI is an error.
+    if valid && is_host(authority.as_bytes()) {
+        Ok(())
+    } else {
+        Err(refuse(400, "a URI without a valid scheme and host"))
+    }
+}
+
+/// `uri-host [ ":" port ]`, the value of a Host field (RFC 9110 section 7.2).
+///
+/// Empty is not valid: an http URI has a host (section 4.2.1). Nor is a comma, which a name may have by RFC 3986: it
+/// could be two values made one.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    let (name, port) = if host.first() == Some(&b'[') {
+        let Some(end) = host.iter().position(|byte| *byte == b']') else { return false };
+        if !is_literal(&host[1..end]) {
+            return false;
+        }
+        match &host[end + 1..] {
+            [] => return true,
+            [b':', port @ ..] => (&host[..=end], port),
+            _ => return false,
+        }
+    } else {
+        match host.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&host[..colon], &host[colon + 1..]),
+            None => (host, &[][..]),
+        }
+    };
+    if !port.iter().all(u8::is_ascii_digit) || port.len() > 5 {
+        return false;
+    }
+    name.first() == Some(&b'[') || is_name(name)
+}
+
+/// `reg-name` of RFC 3986 section 3.2.2, without the comma, and not empty.
+fn is_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let [byte, tail @ ..] = rest {
+        rest = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => tail,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
+            b'%' => match tail {
+                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+                _ => return false,
+            },
+            _ => return false,
+        };
+    }
+    !name.is_empty()
+}
+
+/// `IPv6address / IPvFuture` of RFC 3986 section 3.2.2.
+fn is_literal(literal: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(literal) else { return false };
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return true;
+    }
+    let Some((version, address)) = text.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.')) else {
+        return false;
+    };
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte);
+    !version.is_empty()
+        && version.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !address.is_empty()
+        && address.bytes().all(allowed)
+}

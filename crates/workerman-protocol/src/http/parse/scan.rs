@@ -1,0 +1,115 @@
+//! A head that arrives in pieces: found in linear time, and refused as early as its bytes allow.
+
+use super::{Limits, Parsed, Refusal, parse, refuse};
+
+/// How far an unfinished head has been looked at.
+///
+/// Every byte is looked at once for line ends. The parser itself runs on the first bytes, each time the head has doubled,
+/// and when it is complete: nonsense is refused early, and the sum stays linear.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in super::super) struct Scan {
+    scanned: u32,
+    parsed: u32,
+}
+
+/// What a look found.
+pub(in super::super) enum Found {
+    Head(Parsed),
+    /// Not complete.
+    Partial,
+}
+
+impl Scan {
+    /// Looks at what has arrived of a head.
+    #[inline]
+    pub(in super::super) fn look(&mut self, input: &[u8], limits: &Limits) -> Result<Found, Refusal> {
+        if self.scanned > 0 && !self.ends(input, limits)? {
+            return Ok(Found::Partial);
+        }
+        match parse(input, limits)? {
+            Some(parsed) => {
+                *self = Self::default();
+                Ok(Found::Head(parsed))
+            }
+            None => {
+                self.parsed = input.len() as u32;
+                self.scanned = input.len() as u32;
+                Ok(Found::Partial)
+            }
+        }
+    }
+
+    /// Whether the parser has to look: the empty line has come, or the head has doubled, or is at its limit.
+    fn ends(&mut self, input: &[u8], limits: &Limits) -> Result<bool, Refusal> {
+        let from = self.scanned as usize;
+        self.scanned = input.len() as u32;
+        for at in memchr::memchr_iter(b'\n', &input[from..]) {
+            let at = from + at;
+            if at == 0 || input[at - 1] != b'\r' {
+                return Err(refuse(400, "a line that does not end with CR LF"));
+            }
+            if at >= 3 && input[at - 3..at] == *b"\r\n\r" {
+                return Ok(true);
+            }
+        }
+        let doubled = input.len() >= 2 * self.parsed as usize;
+        Ok(doubled || input.len() > limits.head.min(limits.line))
+    }
+}
+
+/// An unfinished head: is it within its limits still?
+#[cold]
+pub(super) fn partial(input: &[u8], limits: &Limits) -> Result<(), Refusal> {
+    // The first LF ends the request line, or should.
+    match memchr::memchr(b'\n', input) {
+        Some(at) if at == 0 || input[at - 1] != b'\r' => {
+            return Err(refuse(400, "a line that does not end with CR LF"));
+        }
+        Some(at) if at - 1 > limits.line => return Err(refuse(414, "the request line is too long")),
+        None if input.len() > limits.line + 1 => return Err(refuse(414, "the request line is too long")),
+        _ => {}
+    }
+    // A bare LF further down, which `httparse` would take as a line end.
+    if memchr::memchr_iter(b'\n', input).any(|at| input[at - 1] != b'\r') {
+        return Err(refuse(400, "a line that does not end with CR LF"));
+    }
+    // The empty line may still begin before the limit.
+    let begins = |at: usize| b"\r\n\r\n".starts_with(&input[at..]);
+    if input.len() >= limits.head && !(1..=3).any(|back| back < input.len() && begins(input.len() - back) && input.len() - back < limits.head)
+    {
+        return Err(refuse(431, "the head is too long"));
+    }
+    Ok(())
+}
+
+/// The status for what `httparse` refuses.
+#[cold]
+pub(super) fn refusal(input: &[u8], error: httparse::Error, limits: &Limits) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => refuse(431, "too many fields"),
+        httparse::Error::Version => {
+            let end = memchr::memchr(b'\r', input).unwrap_or(input.len());
+            let line = &input[..end];
+            if line.len() > limits.line {
+                return refuse(414, "the request line is too long");
+            }
+            let at = line.iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1);
+            // RFC 9110 section 15.6.6: another version of HTTP, as opposed to something that is none.
+            match &line[at..] {
+                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                {
+                    refuse(505, "another version of HTTP")
+                }
+                _ => refuse(400, "a request line without a valid version"),
+            }
+        }
+        // RFC 9112 section 5.1: no white space between a field name and its colon; 5.2: no folding.
+        httparse::Error::HeaderName => refuse(400, "an invalid field name"),
+        // RFC 9110 section 5.5: no NUL, no bare CR, no control characters.
+        httparse::Error::HeaderValue => refuse(400, "an invalid field value"),
+        httparse::Error::NewLine => refuse(400, "an invalid line end"),
+        httparse::Error::Token => refuse(400, "an invalid method or target"),
+        httparse::Error::Status => refuse(400, "an invalid request line"),
+    }
+}
