@@ -101,6 +101,11 @@ impl Chunked {
         }
     }
 
+    /// Bytes of the current chunk that are still to come.
+    pub(super) fn announced(&self) -> u64 {
+        if let State::Data(left) = self.state { left } else { 0 }
+    }
+
     /// So many bytes of data were taken out of the input.
     pub(super) fn took(&mut self, taken: usize) {
         if let State::Data(left) = &mut self.state {

@@ -39,6 +39,11 @@ impl Scan {
         }
     }
 
+    /// Whether a head has begun and is not complete.
+    pub(in super::super) fn is_begun(self) -> bool {
+        self.scanned > 0
+    }
+
     /// Whether the parser has to look: the empty line has come, or the head has doubled, or is at its limit.
     fn ends(&mut self, input: &[u8], limits: &Limits) -> Result<bool, Refusal> {
         let from = self.scanned as usize;

@@ -1,0 +1,314 @@
+//! Answers: which request they are for, when their turn comes, and the body that is pumped as fast as the client reads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use super::super::link::Answer;
+use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD, UPGRADES};
+use super::super::{Body, BodyError, Error, Response, StatusCode};
+use super::receive::Receiving;
+use super::write::{self, Length};
+use super::{Exchange, Http, LEAVING, OVER, Stage};
+use crate::Context;
+
+/// Most bytes of a body that are put at a time, and most that may wait for the client when more are put: 64 KiB.
+const AT_A_TIME: usize = 64 * 1024;
+
+/// The body of an answer on its way out.
+pub(super) struct Sending {
+    body: Body,
+    length: Length,
+    announced: u64,
+    sent: u64,
+}
+
+impl Http {
+    /// The handler of the youngest request has returned.
+    #[inline]
+    pub(super) fn answered(&mut self, response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
+        let number = self.number.wrapping_sub(1);
+        match self.front {
+            Some(front) if front.number == number && front.stage == Stage::Waiting => {
+                self.begin_answer(response, cx)
+            }
+            _ => self.answered_early(number, response),
+        }
+    }
+
+    /// Not the front: it waits for its turn.
+    #[cold]
+    fn answered_early(&mut self, number: u32, response: Response) -> Result<(), Error> {
+        let waits = self.waiting().any(|waiting| waiting == number);
+        if !waits {
+            return Err(Error::NothingToAnswer);
+        }
+        self.more().ready.push((number, response));
+        Ok(())
+    }
+
+    /// Requests without an answer, oldest first.
+    fn waiting(&self) -> impl Iterator<Item = u32> {
+        let queue = self.more.iter().flat_map(|more| more.queue.iter());
+        self.front
+            .iter()
+            .chain(queue)
+            .filter(|exchange| exchange.stage == Stage::Waiting)
+            .map(|exchange| exchange.number)
+            .filter(|number| {
+                !self.more.as_ref().is_some_and(|more| more.ready.iter().any(|(ready, _)| ready == number))
+            })
+    }
+
+    /// Goes on with answers as far as that is possible now.
+    pub(super) fn proceed(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Error> {
+        self.collect(cx);
+        while let Some(front) = self.front {
+            match front.stage {
+                Stage::Sending => {
+                    if !self.pump_body(cx)? {
+                        break;
+                    }
+                    self.complete(cx);
+                }
+                Stage::Waiting => {
+                    let Some(more) = &mut self.more else { break };
+                    let Some(at) = more.ready.iter().position(|(number, _)| *number == front.number) else { break };
+                    let (_, response) = more.ready.swap_remove(at);
+                    // A mistake in it has become a 500; there is no handler to be told.
+                    let _ = self.begin_answer(response, cx);
+                }
+                Stage::Answered => break,
+            }
+        }
+        if self.front.is_none() && self.bits & OVER == 0 {
+            if let Some(refusal) = self.more.as_mut().and_then(|more| more.refusal.take()) {
+                return Err(self.refuse_now(refusal, cx));
+            }
+            self.tidy();
+        }
+        Ok(())
+    }
+
+    /// Takes over what tokens and `send` have left.
+    fn collect(&mut self, cx: &mut Context<'_, Self>) {
+        let mut unanswered: Vec<u32> = Vec::new();
+        let answers = cx.sending(|sending| {
+            if sending.is_empty() {
+                return Vec::new();
+            }
+            unanswered.extend(self.waiting());
+            let mut answers = sending.take();
+            for answer in &mut answers {
+                let number = match answer.number {
+                    Some(number) => Some(number),
+                    // Not the one that somebody has a token for.
+                    None => unanswered.iter().copied().find(|number| !sending.is_claimed(*number)),
+                };
+                answer.number = number.filter(|number| unanswered.contains(number));
+                if let Some(number) = number {
+                    sending.settle(number);
+                    unanswered.retain(|waiting| *waiting != number);
+                }
+            }
+            answers
+        });
+        for Answer { number, response } in answers {
+            if let Some(number) = number {
+                let response = response.unwrap_or_else(|| Response::new(StatusCode::INTERNAL_SERVER_ERROR));
+                self.more().ready.push((number, response));
+            }
+        }
+    }
+
+    /// Begins the answer of the front, and completes it if its body is in memory.
+    ///
+    /// On an error a 500 was written in its place.
+    fn begin_answer(&mut self, mut response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
+        let Some(mut exchange) = self.front else { return Err(Error::NothingToAnswer) };
+        let mut error = response.take_error();
+        if error.is_none() && response.status().is_informational() {
+            // RFC 9110 section 15.2.2: a switch is an answer to an offer; the other ones are not final.
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS || exchange.flags & UPGRADES == 0 {
+                error = Some(Error::Message("a status of 1xx that is no answer to an offered upgrade"));
+            }
+        }
+        if error.is_some() {
+            response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+        }
+        if self.bits & LEAVING != 0 {
+            exchange.flags |= CLOSE;
+        }
+        if self.is_alone() && self.receiving().is_some_and(|receiving| !receiving.can_be_left()) {
+            exchange.flags |= CLOSE;
+        }
+        let status = response.status();
+        let mut body = std::mem::take(response.body_mut());
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS
+            || (exchange.flags & CONNECTS != 0 && status.is_success());
+        // RFC 9110 section 6.4.1: which answers have no content, whatever they say.
+        let bodiless = switches || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let old = exchange.flags & OLD != 0;
+        let length = if bodiless {
+            Length::None
+        } else {
+            match body.len() {
+                Some(_) if body.trailers().is_some() && !old => Length::Chunked,
+                Some(length) => Length::Known(length),
+                None if old => Length::UntilClose,
+                None => Length::Chunked,
+            }
+        };
+        if length == Length::UntilClose {
+            exchange.flags |= CLOSE;
+        }
+        let date = cx.unix_seconds();
+        let out = cx.reply();
+        let close = write::head(&response, length, exchange.flags, switches, &self.config, date, out);
+        if close && !switches {
+            exchange.flags |= CLOSE;
+        }
+        let empty = bodiless || exchange.flags & HEAD != 0;
+        match body.take_bytes() {
+            Some(_) if empty => {}
+            Some(bytes) if length != Length::Chunked => out.put_bytes(bytes),
+            Some(bytes) => {
+                write::chunk(&bytes, out);
+                write::last_chunk(body.trailers(), out);
+            }
+            None if empty => {}
+            None => {
+                let announced = body.len().unwrap_or(0);
+                exchange.stage = Stage::Sending;
+                self.front = Some(exchange);
+                self.more().sending = Some(Sending { body, length, announced, sent: 0 });
+                return error.map_or(Ok(()), Err);
+            }
+        }
+        self.front = Some(exchange);
+        if switches {
+            self.bits |= OVER;
+            self.front = None;
+        } else {
+            self.complete(cx);
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    /// Puts the next part of the front's body; `true` when that was the last.
+    fn pump_body(&mut self, cx: &mut Context<'_, Self>) -> Result<bool, Error> {
+        let Some(sending) = self.more.as_mut().and_then(|more| more.sending.as_mut()) else { return Ok(true) };
+        let mut put = 0;
+        while cx.queued() < AT_A_TIME && put < AT_A_TIME {
+            let mut task = std::task::Context::from_waker(cx.waker());
+            // The stream is the user's code.
+            let polled = catch_unwind(AssertUnwindSafe(|| sending.body.poll_data(&mut task)))
+                .unwrap_or_else(|_| Poll::Ready(Some(Err(BodyError::Source("the stream panicked".into())))));
+            match polled {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(Ok(piece))) => {
+                    put += piece.len();
+                    sending.sent += piece.len() as u64;
+                    match sending.length {
+                        Length::Chunked => write::chunk(&piece, cx.reply()),
+                        Length::Known(length) if sending.sent > length => return Err(self.broken_length()),
+                        _ => cx.reply().put_bytes(piece),
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.bits |= OVER;
+                    return Err(Error::Body(error));
+                }
+                Poll::Ready(None) => {
+                    match sending.length {
+                        Length::Chunked => write::last_chunk(sending.body.trailers(), cx.reply()),
+                        Length::Known(length) if sending.sent != length => return Err(self.broken_length()),
+                        _ => {}
+                    }
+                    if let Some(more) = &mut self.more {
+                        more.sending = None;
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    #[cold]
+    fn broken_length(&mut self) -> Error {
+        self.bits |= OVER;
+        let (announced, got) = self
+            .more
+            .as_ref()
+            .and_then(|more| more.sending.as_ref())
+            .map_or((0, 0), |sending| (sending.announced, sending.sent));
+        Error::Body(BodyError::Length { announced, got })
+    }
+
+    /// The answer of the front is written.
+    #[inline]
+    fn complete(&mut self, cx: &mut Context<'_, Self>) {
+        let Some(front) = &mut self.front else { return };
+        if front.flags & CLOSE != 0 || self.bits & LEAVING != 0 {
+            self.end(cx);
+            return;
+        }
+        front.stage = Stage::Answered;
+        if self.more.is_none() {
+            self.front = None;
+        } else {
+            self.leave_front(cx);
+        }
+    }
+
+    /// The front has its answer: it leaves, unless the rest of its body is still to come.
+    pub(super) fn leave_front(&mut self, _: &mut Context<'_, Self>) {
+        let Some(more) = &mut self.more else {
+            self.front = None;
+            return;
+        };
+        if !more.queue.is_empty() || more.receiving.is_none() {
+            self.front = more.queue.pop_front();
+        }
+    }
+
+    /// Nothing is said after what has been.
+    pub(super) fn end(&mut self, cx: &mut Context<'_, Self>) {
+        cx.reply().finish();
+        self.bits |= OVER;
+        self.front = None;
+        self.more = None;
+    }
+
+    /// A request that `on_request_head` has answered.
+    pub(super) fn reject(
+        &mut self,
+        mut exchange: Exchange,
+        response: Response,
+        framing: Framing,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Error> {
+        use super::super::parse::EXPECTS;
+        use super::receive::DRAIN;
+        let has_body = framing != Framing::Length(0);
+        let small = matches!(framing, Framing::Length(length) if length <= DRAIN);
+        // A client that waits for `100 Continue` will not send its body, or perhaps it will.
+        let keeps = !has_body || (small && exchange.flags & EXPECTS == 0);
+        if !keeps {
+            exchange.flags |= CLOSE;
+        }
+        let number = exchange.number;
+        self.begin(exchange);
+        if has_body && keeps {
+            let receiving = Receiving::discarded(framing, &self.config);
+            self.more().receiving = Some(receiving);
+        }
+        if self.is_alone() {
+            // What is wrong with the response has become a 500.
+            let _ = self.begin_answer(response, cx);
+        } else {
+            self.more().ready.push((number, response));
+        }
+        Ok(())
+    }
+}
