@@ -70,8 +70,14 @@ fn alone<S: Counting>(size: usize) {
     let mut session = Session::new(Toy::<S>::new(Goodbye::Now), Role::Server, false, now);
     let sending = RefCell::new(S::default());
     let (mut random, mut reply, mut said) = (Random::new(1), Outbox::new(), Outbox::new());
-    let mut turn =
-        Turn { now, unix_seconds: 0, random: &mut random, reply: &mut reply, waker: Waker::noop() };
+    let mut turn = Turn {
+        now,
+        unix_seconds: 0,
+        random: &mut random,
+        reply: &mut reply,
+        queued: 0,
+        waker: Waker::noop(),
+    };
     session.open(&mut turn, &sending).unwrap();
     said.append(turn.reply);
     let mut body: Option<(usize, Body, usize, u64)> = None;

@@ -21,15 +21,21 @@ pub(crate) struct Cork {
 }
 
 impl Cork {
-    /// A message begins; returns where. What an encoder left that panicked, under a handler that caught it, goes.
+    /// A message begins; returns where.
     #[inline]
     pub(crate) fn begin_message(&mut self) -> usize {
-        if let Some(len) = self.encoding.take() {
-            self.out.truncate(len);
-        }
+        self.forget_partial();
         let before = self.out.len();
         self.encoding = Some(before);
         before
+    }
+
+    /// Takes back what an encoder left that panicked in the middle of a message, under a handler that caught it or not.
+    #[inline]
+    pub(crate) fn forget_partial(&mut self) {
+        if let Some(len) = self.encoding.take() {
+            self.out.truncate(len);
+        }
     }
 
     /// Its encoder has returned.
@@ -66,10 +72,7 @@ pub(crate) fn cork(id: u64, base: usize) {
 pub(crate) fn uncork(out: &mut Outbox) -> Uncorked {
     CORK.with_borrow_mut(|cork| {
         cork.id = 0;
-        if let Some(len) = cork.encoding.take() {
-            // Its encoder panicked in the middle of a message.
-            cork.out.truncate(len);
-        }
+        cork.forget_partial();
         std::mem::swap(out, &mut cork.out);
         Uncorked { messages: std::mem::take(&mut cork.messages), refused: std::mem::take(&mut cork.refused) }
     })
@@ -87,7 +90,18 @@ pub(crate) fn recycle(out: &mut Outbox) {
 
 /// Appends the protocol's own reply in a batch.
 pub(crate) fn cork_reply(reply: &mut Outbox) {
-    CORK.with_borrow_mut(|cork| cork.out.append(reply));
+    CORK.with_borrow_mut(|cork| {
+        cork.forget_partial();
+        cork.out.append(reply);
+    });
+}
+
+/// Counts an answer that was appended, or could not be.
+pub(crate) fn count_answer(taken: bool) {
+    CORK.with_borrow_mut(|cork| {
+        cork.messages += u64::from(taken);
+        cork.refused += u64::from(!taken);
+    });
 }
 
 /// Whether a batch of connection `id` runs on this thread, which will look at its queue and wishes by itself.

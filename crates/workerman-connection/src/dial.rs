@@ -275,7 +275,7 @@ impl<P: Protocol> Dialer<P> {
                     let _ = task.await;
                 }));
             }
-            Ok(_) => {}
+            Ok(settled) => dispose(settled),
             Err(panic) => {
                 shared.remote.counters.panics.add(1);
                 tracing::error!(%panic, "on_close panicked");

@@ -30,6 +30,8 @@ pub(crate) struct Env<'a> {
     pub(crate) reply: &'a mut Outbox,
     /// Scratch, empty between calls: what a batch sends.
     pub(crate) out: &'a mut Outbox,
+    /// Bytes that waited on the connection when its batch began.
+    pub(crate) queued: usize,
     pub(crate) remote: &'a Arc<Remote>,
     /// Replies are written even if a handler is still suspended.
     pub(crate) flush_held: bool,

@@ -2,10 +2,11 @@
 //!
 //! A call runs a *batch*: take what senders outside have queued, decode and handle everything that arrived, then write
 //! once. What callbacks ask for is done when they have returned, in order, before that write. The batch itself is in
-//! `batch`, flushing and ending in `finish`; this file makes endpoints, obeys handles and lets the loop in. The phases
-//! are the session's, the queue is `shared`'s.
+//! `batch`, what the protocol says in it in `says`, flushing and ending in `finish`; this file makes endpoints, obeys
+//! handles and lets the loop in. The phases are the session's, the queue is `shared`'s.
 
 mod batch;
+mod says;
 mod switch;
 
 use std::future::Future;
@@ -66,6 +67,8 @@ pub(crate) struct Endpoint<P: Protocol> {
     /// The connection as the waker of its suspended handler.
     waker: Waker,
     task: Option<Suspended>,
+    /// The suspended handler is that of a message.
+    handles_message: bool,
     parked: Option<Box<Parked<P>>>,
     pub(super) below: Option<Box<Below>>,
     /// What most connections never have.
@@ -186,6 +189,7 @@ impl<P: Protocol> Endpoint<P> {
             waker: Waker::from(Arc::clone(&conn.0)),
             conn,
             task: None,
+            handles_message: false,
             parked: None,
             below,
             rare: None,
@@ -268,6 +272,10 @@ impl<P: Protocol> Endpoint<P> {
         }
         self.half_close |= wishes.half_close;
         let Some(end) = wishes.end else { return };
+        if !matches!(end, End::Abort | End::Panic) {
+            // What was sent before is said before.
+            self.pump(env);
+        }
         if let Some(redial) = self.dialer_mut() {
             redial.cancel();
         }
@@ -294,8 +302,8 @@ impl<P: Protocol> Endpoint<P> {
         if self.session.phase() != Phase::Open || std::mem::replace(&mut self.leaving, true) {
             return;
         }
-        let goodbye = self.session.close_with_code(code, text, &mut turn(env, &self.waker), &*self.conn.0);
-        self.reply(env);
+        let goodbye =
+            self.ask(env, |session, turn, sending| session.close_with_code(code, text, turn, sending));
         if goodbye != Goodbye::AfterMessage {
             self.conn.0.shut_down();
         }
@@ -324,7 +332,8 @@ impl<P: Protocol> Endpoint<P> {
 
 /// The surroundings of a call of the session.
 pub(super) fn turn<'a>(env: &'a mut Env<'_>, waker: &'a Waker) -> Turn<'a> {
-    Turn { now: env.now, unix_seconds: env.unix_seconds, random: env.random, reply: env.reply, waker }
+    let Env { now, unix_seconds, queued, .. } = *env;
+    Turn { now, unix_seconds, random: env.random, reply: env.reply, queued, waker }
 }
 
 impl<P: Protocol> Drive for Endpoint<P> {
@@ -390,15 +399,15 @@ impl<P: Protocol> Drive for Endpoint<P> {
         match self.session.expired(env.now, settings, handshake, busy) {
             None => {}
             Some(Expired::Tick) => {
-                let ticked = self.session.tick(&mut turn(env, &self.waker), &*self.conn.0);
-                self.reply_outside(env);
+                let ticked = self.ask_outside(env, Session::tick);
                 if let Err(error) = ticked {
                     self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
                 }
             }
             Some(Expired::Timeout(which)) => {
-                self.session.timeout(which, &mut turn(env, &self.waker), &*self.conn.0);
-                self.reply_outside(env);
+                self.ask_outside(env, |session, turn, sending| session.timeout(which, turn, sending));
+                // A handler that waits for the rest of a body waits in vain.
+                dispose(self.task.take());
                 self.fail(&Error::Timeout(which), CloseReason::Timeout(which), env);
             }
             Some(Expired::Leave) => {
@@ -420,8 +429,13 @@ impl<P: Protocol> Drive for Endpoint<P> {
             // It knows; perhaps it has less time now.
             self.session.leave_by(until);
         } else if self.session.phase() == Phase::Open && self.opened {
-            let goodbye = self.session.goodbye(&mut turn(env, &self.waker), &*self.conn.0);
-            self.reply_outside(env);
+            if P::ANSWERS {
+                // What was sent before is said before.
+                if let Err(error) = self.ask_outside(env, Session::pump) {
+                    self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
+                }
+            }
+            let goodbye = self.ask_outside(env, Session::goodbye);
             match goodbye {
                 Goodbye::Now if self.task.is_none() && self.parked.is_none() => {
                     self.session.flush_and_close(CloseReason::Shutdown);

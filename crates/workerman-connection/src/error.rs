@@ -8,7 +8,8 @@ use workerman_event::Address;
 /// An error of a user's handler, layer or codec, of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// What `on_error` is told. The connection ends after it, except for a failed connect with attempts left.
+/// What `on_error` is told. The connection ends after it, except for a failed connect with attempts left, and for a
+/// failed handler of a message whose protocol goes on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -16,8 +16,9 @@ use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, bum
 use crate::{CloseReason, Error};
 
 impl<P: Protocol> Endpoint<P> {
-    /// Writes what is queued, looks at the marks, and takes the steps of ending that have become possible.
-    pub(super) fn flush(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) {
+    /// Writes what is queued, looks at the marks, and takes the steps of ending that have become possible. `true`:
+    /// something was written, and nothing is left.
+    pub(super) fn flush(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) -> bool {
         let finished = env.out.is_finished() || self.session.pending().is_finished();
         if finished || self.conn.0.flags() & FINISHED != 0 {
             // The protocol ends the stream behind what it has just said.
@@ -31,15 +32,17 @@ impl<P: Protocol> Endpoint<P> {
             self.take_outside(env);
         }
         next.hold = self.holds(env);
-        if self.write(io, env, next.hold).is_err() {
+        let Ok(written) = self.write(io, env, next.hold) else {
             next.gone = Gone::Close;
-            return;
-        }
+            return false;
+        };
         self.account(env);
+        let emptied = written > 0 && self.accounted == 0;
         self.proceed(io, env, next);
         if next.gone != Gone::No {
             self.bury(env);
         }
+        emptied
     }
 
     /// Whether replies wait for the handler that is suspended, so that they leave together with its own.
@@ -52,7 +55,8 @@ impl<P: Protocol> Endpoint<P> {
             && !(env.out.is_empty() && self.session.pending_len() == 0)
     }
 
-    fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<(), ()> {
+    /// Writes, unless replies are held back; returns how much.
+    fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<usize, ()> {
         if let Some(below) = &mut self.below {
             below.plain_out.append(env.out);
             recycle(env.out);
@@ -65,10 +69,12 @@ impl<P: Protocol> Endpoint<P> {
             }
         } else if self.session.pending_len() == 0 && !hold && !self.blocked_write {
             // The way of nearly every batch: one write straight from the cork.
+            let mut taken = 0;
             if !env.out.is_empty() {
                 let had = env.out.len();
                 match io.send(env.out) {
                     Ok(written) => {
+                        taken = written;
                         self.wrote(written, env);
                         if written < had {
                             self.blocked_write = true;
@@ -84,13 +90,13 @@ impl<P: Protocol> Endpoint<P> {
                 }
             }
             recycle(env.out);
-            return Ok(());
+            return Ok(taken);
         } else {
             self.session.pending().append(env.out);
             recycle(env.out);
         }
         if hold || self.blocked_write || self.session.pending_len() == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let had = self.session.pending_len();
         match io.send(self.session.pending()) {
@@ -102,7 +108,7 @@ impl<P: Protocol> Endpoint<P> {
                     // An idle connection owns no buffer.
                     self.session.pending().clear(0);
                 }
-                Ok(())
+                Ok(written)
             }
             Err(error) => {
                 self.broke(error, env);
@@ -118,7 +124,7 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Tells the handles and the loop how much is queued; notices a drain.
     fn account(&mut self, env: &mut Env<'_>) {
-        let queued = self.session.pending_len() + self.plain_waiting();
+        let queued = self.queued();
         let shared = &self.conn.0;
         if queued > self.accounted {
             env.remote.queued.fetch_add(queued - self.accounted, Ordering::Relaxed);
@@ -136,7 +142,7 @@ impl<P: Protocol> Endpoint<P> {
 
     /// The steps of ending that need an empty queue.
     fn proceed(&mut self, io: &mut dyn Io, env: &mut Env<'_>, next: &mut Next) {
-        let queued = self.session.pending_len() + self.plain_waiting();
+        let queued = self.queued();
         let empty = queued == 0 && self.conn.0.flags() & QUEUED == 0;
         if self.session.phase() == Phase::Open && empty {
             if self.half_close && !self.session.is_half_closed() {
@@ -234,17 +240,22 @@ impl<P: Protocol> Endpoint<P> {
             tracing::debug!(id = self.conn.0.id, %error, "error on a connection that was ending");
             return;
         }
+        self.tell(error, env);
+        self.end_after(error, reason);
+    }
+
+    /// Ends after an error that `on_error` was told; what is queued still goes out.
+    pub(super) fn end_after(&mut self, error: &Error, reason: CloseReason) {
         let reason = match error {
             Error::Reply(_) => CloseReason::Limit,
             _ => reason,
         };
-        self.tell(error, env);
         self.session.flush_and_close(reason);
         self.conn.0.set(SHUT);
     }
 
     /// Tells `on_error`, which may still send.
-    fn tell(&mut self, error: &Error, env: &mut Env<'_>) {
+    pub(super) fn tell(&mut self, error: &Error, env: &mut Env<'_>) {
         env.remote.counters.errors.add(1);
         tracing::debug!(id = self.conn.0.id, worker = %self.conn.0.service.name, %error, "connection error");
         let conn = &self.conn;
@@ -258,9 +269,13 @@ impl<P: Protocol> Endpoint<P> {
 
     /// A callback panicked: only this connection ends.
     pub(super) fn panicked(&mut self, panic: String, env: &mut Env<'_>) {
+        self.count_panic(&panic, env);
+        self.fail(&Error::Panic(panic), CloseReason::Panic, env);
+    }
+
+    pub(super) fn count_panic(&self, panic: &str, env: &mut Env<'_>) {
         env.remote.counters.panics.add(1);
         tracing::error!(id = self.conn.0.id, worker = %self.conn.0.service.name, %panic, "a callback panicked");
-        self.fail(&Error::Panic(panic), CloseReason::Panic, env);
     }
 
     /// `on_close`, exactly once, and the end of the handle.
@@ -288,6 +303,8 @@ impl<P: Protocol> Endpoint<P> {
             });
             match settled {
                 Ok(Settled::Done) => {}
+                // To whom?
+                Ok(Settled::Reply(message)) => dispose(message),
                 Ok(Settled::Later(task)) => {
                     drop(workerman_event::spawn(async move {
                         if let Some(Err(error)) = guarded(task).await {

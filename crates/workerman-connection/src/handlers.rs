@@ -8,15 +8,16 @@ use crate::outcome::{Outcome, Settled, settle_async};
 use crate::{CloseReason, Connection, Error};
 
 type Plain<P> = Box<dyn Fn(&Connection<P>) + Send + Sync>;
-type OnConnect<P> = Box<dyn Fn(&Connection<P>) -> Settled + Send + Sync>;
-type OnMessage<P, T> = Box<dyn Fn(&Connection<P>, T) -> Settled + Send + Sync>;
-type OnClose<P> = Box<dyn Fn(&Connection<P>, CloseReason) -> Settled + Send + Sync>;
+type OnConnect<P> = Box<dyn Fn(&Connection<P>) -> Settled<P> + Send + Sync>;
+type OnMessage<P, T> = Box<dyn Fn(&Connection<P>, T) -> Settled<P> + Send + Sync>;
+type OnClose<P> = Box<dyn Fn(&Connection<P>, CloseReason) -> Settled<P> + Send + Sync>;
 type OnError<P> = Box<dyn Fn(&Connection<P>, &Error) + Send + Sync>;
 
 /// The callbacks of a service; none is required.
 ///
 /// All run on the connection's own loop thread, never nested, one at a time per connection, in the order of what
-/// happened. A panic in one ends its connection and nothing else. An async one is polled in place: later messages of
+/// happened. A panic in one ends its connection and nothing else; after one in that of a message the protocol may have
+/// something to say, or go on ([`Protocol::failed`]). An async one is polled in place: later messages of
 /// the same connection wait for it, others do not.
 pub struct Handlers<P: Protocol> {
     pub(crate) on_connect: Option<OnConnect<P>>,

@@ -8,30 +8,42 @@ use workerman_protocol::Protocol;
 use crate::{BoxError, Connection, Error, SendError, Sent};
 
 /// A handler that has been called: done, failed, or still running.
-pub enum Settled {
+pub enum Settled<P: Protocol> {
     /// Nothing is left to do.
     Done,
+    /// It has answered, and the protocol's decoding half writes the answers ([`Protocol::ANSWERS`]).
+    Reply(P::Outgoing),
     /// It failed; the connection ends.
     Fail(Error),
     /// It is suspended; the loop polls it in place.
     Later(Pin<Box<dyn Future<Output = Result<(), Error>>>>),
 }
 
-impl Settled {
+impl<P: Protocol> Settled<P> {
     /// Runs a suspended handler to its end.
-    async fn finish(self) -> Result<(), Error> {
+    async fn finish(self, conn: &Connection<P>) -> Result<(), Error> {
         match self {
             Self::Done => Ok(()),
+            Self::Reply(message) => send(conn, message),
             Self::Fail(error) => Err(error),
             Self::Later(later) => later.await,
         }
     }
 }
 
-impl std::fmt::Debug for Settled {
+/// Sends a reply. One to somebody who is gone, or whose connection has another protocol by now, is nobody's error.
+pub(crate) fn send<P: Protocol>(conn: &Connection<P>, message: impl Into<P::Outgoing>) -> Result<(), Error> {
+    match conn.send(message) {
+        Ok(_) | Err(SendError::Closed | SendError::Upgraded) => Ok(()),
+        Err(error) => Err(Error::Reply(error.into())),
+    }
+}
+
+impl<P: Protocol> std::fmt::Debug for Settled<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Done => f.write_str("Done"),
+            Self::Reply(_) => f.write_str("Reply(..)"),
             Self::Fail(error) => write!(f, "Fail({error})"),
             Self::Later(_) => f.write_str("Later(..)"),
         }
@@ -41,7 +53,8 @@ impl std::fmt::Debug for Settled {
 /// What a handler may return: nothing, a reply, the status of a `send`, an `Option` or a `Result` of these, or a
 /// future of any of them.
 ///
-/// An `Err` goes to `on_error` and ends the connection. `M` is inferred and only keeps the cases apart.
+/// An `Err` goes to `on_error` and ends the connection, unless the protocol has an answer to it
+/// ([`Protocol::failed`]). `M` is inferred and only keeps the cases apart.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "this closure must return `()`, a reply, `conn.send(..)`, an `Option` or a `Result` of these, or a future",
@@ -50,7 +63,7 @@ impl std::fmt::Debug for Settled {
 )]
 pub trait Outcome<P: Protocol, M> {
     /// Does what the value means.
-    fn settle(self, conn: &Connection<P>) -> Settled;
+    fn settle(self, conn: &Connection<P>) -> Settled<P>;
 }
 
 /// The cases of [`Outcome`], as types.
@@ -78,39 +91,41 @@ pub struct Async<M>(Kind, std::marker::PhantomData<M>);
 
 impl<P: Protocol> Outcome<P, Unit> for () {
     #[inline]
-    fn settle(self, _: &Connection<P>) -> Settled {
+    fn settle(self, _: &Connection<P>) -> Settled<P> {
         Settled::Done
     }
 }
 
 impl<P: Protocol> Outcome<P, Status> for Sent {
     #[inline]
-    fn settle(self, _: &Connection<P>) -> Settled {
+    fn settle(self, _: &Connection<P>) -> Settled<P> {
         Settled::Done
     }
 }
 
 impl<P: Protocol, T: Into<P::Outgoing>> Outcome<P, Reply> for T {
     #[inline]
-    fn settle(self, conn: &Connection<P>) -> Settled {
-        match conn.send(self) {
-            // A reply to somebody who is gone, or whose connection has another protocol by now, is nobody's error.
-            Ok(_) | Err(SendError::Closed | SendError::Upgraded) => Settled::Done,
-            Err(error) => Settled::Fail(Error::Reply(error.into())),
+    fn settle(self, conn: &Connection<P>) -> Settled<P> {
+        if P::ANSWERS {
+            return Settled::Reply(self.into());
+        }
+        match send(conn, self) {
+            Ok(()) => Settled::Done,
+            Err(error) => Settled::Fail(error),
         }
     }
 }
 
 impl<P: Protocol, M, T: Outcome<P, M>> Outcome<P, Optional<M>> for Option<T> {
     #[inline]
-    fn settle(self, conn: &Connection<P>) -> Settled {
+    fn settle(self, conn: &Connection<P>) -> Settled<P> {
         self.map_or(Settled::Done, |value| value.settle(conn))
     }
 }
 
 impl<P: Protocol, M, T: Outcome<P, M>, E: Into<BoxError>> Outcome<P, Fallible<M>> for Result<T, E> {
     #[inline]
-    fn settle(self, conn: &Connection<P>) -> Settled {
+    fn settle(self, conn: &Connection<P>) -> Settled<P> {
         match self {
             Ok(value) => value.settle(conn),
             Err(error) => Settled::Fail(Error::Handler(error.into())),
@@ -123,17 +138,20 @@ where
     F: Future + 'static,
     F::Output: Outcome<P, M>,
 {
-    fn settle(self, conn: &Connection<P>) -> Settled {
+    fn settle(self, conn: &Connection<P>) -> Settled<P> {
         let conn = conn.clone();
-        Settled::Later(Box::pin(async move { self.await.settle(&conn).finish().await }))
+        Settled::Later(Box::pin(async move { self.await.settle(&conn).finish(&conn).await }))
     }
 }
 
 /// Runs an async handler that borrows the connection.
-pub(crate) fn settle_async<P, M, R>(future: impl Future<Output = R> + 'static, conn: Connection<P>) -> Settled
+pub(crate) fn settle_async<P, M, R>(
+    future: impl Future<Output = R> + 'static,
+    conn: Connection<P>,
+) -> Settled<P>
 where
     P: Protocol,
     R: Outcome<P, M>,
 {
-    Settled::Later(Box::pin(async move { future.await.settle(&conn).finish().await }))
+    Settled::Later(Box::pin(async move { future.await.settle(&conn).finish(&conn).await }))
 }

@@ -7,7 +7,8 @@ use std::task::Poll;
 
 /// Calls `f`; a panic becomes its message.
 ///
-/// Unwind safety is asserted because whatever a panicking callback had borrowed is thrown away: the connection ends.
+/// Unwind safety is asserted because a callback borrows nothing of ours but a handle, which a panic cannot break; what
+/// it shares with others (`Fn + Sync`) is its own matter.
 #[inline]
 pub(crate) fn guard<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(text)

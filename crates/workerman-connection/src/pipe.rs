@@ -14,9 +14,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the messages of a connection go in place of its `on_message`.
 pub(crate) trait Forward<P: Protocol>: Send {
-    fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled;
+    fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled<P>;
     /// The stream has ended: so does the other's sending direction. What is left to do is to end with the other.
-    fn ended(&self, conn: &Connection<P>) -> Settled;
+    fn ended(&self, conn: &Connection<P>) -> Settled<P>;
     /// The connection has ended: so does the other.
     fn closed(&self);
 }
@@ -34,7 +34,7 @@ impl<P: Protocol, Q: Protocol> Forward<P> for To<Q>
 where
     P::Incoming: Into<Q::Outgoing>,
 {
-    fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled {
+    fn message(&self, conn: &Connection<P>, message: P::Incoming) -> Settled<P> {
         let mut parcel = Parcel::Message(message.into());
         match parcel.offer(&self.0) {
             Ok(Sent::Accepted) => Settled::Done,
@@ -51,7 +51,7 @@ where
         }
     }
 
-    fn ended(&self, conn: &Connection<P>) -> Settled {
+    fn ended(&self, conn: &Connection<P>) -> Settled<P> {
         self.0.0.shut_down();
         self.0.0.wish(|wishes| wishes.half_close = true);
         // Without a pipe back nobody else would ever end this connection: its peer has nothing more to say.

@@ -9,14 +9,15 @@
 //!                                   ▼                                          │ peer's end, or time
 //!                                 Closed ◄──────────────────────────────────────┘
 //! ```
-//! Only this file changes the phase; how input is kept and decoded is in `input`. It does no input or output, calls no
-//! handler, takes no lock and reads no clock: who drives it passes the time in and does what it says. In `Flushing` and
-//! `Lingering` what the peer sends is read and thrown away: a socket that is closed with unread input resets the peer out
-//! of its last answer.
+//! Only this file changes the phase; how input is kept and decoded is in `input`, what the protocol says besides is in
+//! `output`. It does no input or output, calls no handler, takes no lock and reads no clock: who drives it passes the
+//! time in and does what it says. In `Flushing` and `Lingering` what the peer sends is read and thrown away: a socket that
+//! is closed with unread input resets the peer out of its last answer.
 
 #[cfg(all(test, feature = "text"))]
 mod delimited_tests;
 mod input;
+mod output;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use workerman_protocol::{Context, Deadline, Goodbye, Outbox, Protocol, Random, Role, SendingHalf};
+use workerman_protocol::{Context, Deadline, Outbox, Protocol, Random, Role, SendingHalf};
 
 pub use self::input::{Parts, Step};
 
@@ -41,6 +42,8 @@ pub struct Turn<'a> {
     pub random: &'a mut Random,
     /// Where the protocol's own replies go; the caller queues them in order with the application's messages.
     pub reply: &'a mut Outbox,
+    /// Bytes that waited for the peer before there was anything in `reply`.
+    pub queued: usize,
     /// Wakes the connection.
     pub waker: &'a Waker,
 }
@@ -207,6 +210,7 @@ impl<P: Protocol> Session<P> {
         sending: &'a dyn SendingHalf<P::Sending>,
     ) -> Context<'a, P> {
         Context::new(turn.now, turn.unix_seconds, role, turn.random, turn.reply, sending, turn.waker)
+            .with_queued(turn.queued)
     }
 
     /// Opens the protocol: the connection, and the layer if there is one, is up.
@@ -283,33 +287,6 @@ impl<P: Protocol> Session<P> {
         self.half_closed
     }
 
-    /// This side drains: asks the protocol what to say and when to end.
-    pub fn goodbye(&mut self, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) -> Goodbye {
-        let goodbye = self.protocol.goodbye(&mut Self::context(self.role, turn, sending));
-        self.leave(goodbye, CloseReason::Shutdown);
-        goodbye
-    }
-
-    /// This side closes with a code: asks the protocol what to say and when to end.
-    pub fn close_with_code(
-        &mut self,
-        code: Option<u16>,
-        reason: &str,
-        turn: &mut Turn<'_>,
-        sending: &dyn SendingHalf<P::Sending>,
-    ) -> Goodbye {
-        let goodbye = self.protocol.close(code, reason, &mut Self::context(self.role, turn, sending));
-        self.leave(goodbye, CloseReason::Local);
-        goodbye
-    }
-
-    fn leave(&mut self, goodbye: Goodbye, reason: CloseReason) {
-        if self.phase == Phase::Open {
-            self.reason = reason;
-            self.leaving |= goodbye == Goodbye::AfterMessage;
-        }
-    }
-
     /// Ends at `at` if the peer has not ended before; an earlier instant stays.
     pub fn leave_by(&mut self, at: Instant) {
         let by = &mut self.times.get_or_insert_default().leave_by;
@@ -322,36 +299,6 @@ impl<P: Protocol> Session<P> {
             && self.phase == Phase::Open
             && self.input.is_empty()
             && matches!(self.protocol.deadline(), Deadline::Idle)
-    }
-
-    /// The protocol's last words after a deadline.
-    pub fn timeout(&mut self, which: Timeout, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) {
-        let which = match which {
-            Timeout::Handshake => Deadline::Handshake,
-            Timeout::Head => Deadline::Head,
-            Timeout::Body => Deadline::Body,
-            _ => Deadline::Idle,
-        };
-        if self.phase == Phase::Open {
-            self.protocol.timeout(which, &mut Self::context(self.role, turn, sending));
-        }
-    }
-
-    /// The protocol's tick.
-    ///
-    /// # Errors
-    /// What the protocol says.
-    pub fn tick(
-        &mut self,
-        turn: &mut Turn<'_>,
-        sending: &dyn SendingHalf<P::Sending>,
-    ) -> Result<(), P::Error> {
-        self.set_tick(None);
-        if self.phase == Phase::Open {
-            let tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
-            self.set_tick(tick);
-        }
-        Ok(())
     }
 
     /// The system was offered what is pending and took `taken` bytes of it, and not everything if something is left.

@@ -7,6 +7,7 @@
 //!
 //! Flags are atomics outside the lock: a decoder may wake a reader, and a waker may fire, while the lock is held.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -405,5 +406,9 @@ impl<P: Protocol> SendingHalf<P::Sending> for Shared<P> {
         } else {
             with(&mut self.lock().sending);
         }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.lock().peer.tcp()
     }
 }

@@ -281,6 +281,7 @@ impl Slots {
             random: &mut self.random,
             reply: &mut self.reply,
             out: &mut self.out,
+            queued: 0,
             remote: &self.local.remote,
             flush_held,
         }

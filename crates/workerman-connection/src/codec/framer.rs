@@ -181,7 +181,7 @@ impl<P: Protocol> Driver<P> {
         })?;
         if P::ANSWERS {
             // The message is with the decoding half now, which writes it.
-            self.call(Waker::noop(), |protocol, cx| protocol.pump(cx)).map_err(FramerError::Protocol)?;
+            self.call(Waker::noop(), P::pump).map_err(FramerError::Protocol)?;
             out.append(&mut self.replies);
         }
         Ok(())

@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use workerman_protocol::Protocol;
 
-use super::{Endpoint, turn};
-use crate::cork::{cork, cork_reply, uncork};
+use super::{Endpoint, Suspended, turn};
+use crate::cork::{cork, uncork};
 use crate::drive::{Env, Gone, Io, Next};
 use crate::layer::Received;
-use crate::outcome::Settled;
+use crate::outcome::{self, Settled};
 use crate::panics::{dispose, guard};
-use crate::session::{Phase, Step};
-use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, WOKEN, bump};
+use crate::session::{Phase, Session, Step};
+use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, WISHED, WOKEN, bump};
 use crate::{CloseReason, Connection, Error};
 
 /// Something decoded that waits for a suspended handler.
@@ -49,13 +49,15 @@ impl<P: Protocol> Endpoint<P> {
         } else if let Some(data) = data.as_deref_mut() {
             self.session.receive(data);
         }
-        // A drain inside may let more be decoded: a second round at once, further ones in later turns.
+        // A drain inside may let more be decoded, and an empty queue more be said: a second round at once, further ones in
+        // later turns.
         let mut need = None;
         for round in 0..2 {
             next.again = false;
             let opens = self.open_when_established(env);
             self.take_outside(env);
-            cork(self.conn.0.id, self.session.pending_len() + self.plain_waiting());
+            env.queued = self.queued();
+            cork(self.conn.0.id, env.queued);
             if opens && self.session.phase() == Phase::Open {
                 self.handle(env, |handlers, conn| match &handlers.on_connect {
                     Some(on_connect) => on_connect(conn),
@@ -71,11 +73,7 @@ impl<P: Protocol> Endpoint<P> {
             }
             need = self.decode_all(env, &mut next);
             let crossed = self.conn.0.flags() & CROSSED != 0;
-            if self.session.fills(
-                self.session.pending_len() + self.plain_waiting(),
-                crossed,
-                &self.conn.0.service.settings,
-            ) {
+            if self.session.fills(self.queued(), crossed, &self.conn.0.service.settings) {
                 self.call(env, |handlers, conn| {
                     if let Some(on_buffer_full) = &handlers.on_buffer_full {
                         on_buffer_full(conn);
@@ -91,8 +89,8 @@ impl<P: Protocol> Endpoint<P> {
             if sent.refused > 0 {
                 env.remote.counters.send_failures.add_shared(sent.refused);
             }
-            self.flush(io, env, &mut next);
-            if next.gone != Gone::No || !self.drained {
+            let emptied = self.flush(io, env, &mut next);
+            if next.gone != Gone::No || next.switch.is_some() || !(self.drained || emptied && self.stands()) {
                 break;
             }
             if round == 1 {
@@ -147,7 +145,17 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Whether the peer waits for us, so that the protocol's own deadlines rest.
     pub(super) fn busy(&self) -> bool {
-        self.task.is_some() || self.paused || self.blocked_decode || self.gated()
+        self.paused || self.blocked_decode || self.gated() || (self.task.is_some() && !self.awaits_body())
+    }
+
+    /// Whether it is the peer's turn although a handler is suspended: that waits for the rest of a body.
+    fn awaits_body(&self) -> bool {
+        self.parked.is_none() && self.session.awaits_body(self.conn.0.service.settings.read_ahead)
+    }
+
+    /// Whether the protocol wants to be asked again when everything has been written.
+    fn stands(&self) -> bool {
+        self.blocked_decode || (P::ANSWERS && (self.paused || self.lent || self.parked.is_some()))
     }
 
     /// Whether decoded or undecoded input waits for something of ours.
@@ -179,14 +187,15 @@ impl<P: Protocol> Endpoint<P> {
         out.append(&mut core.out);
         core.out.clear(0);
         // Still under the lock: nobody sees these bytes on neither side, or on both.
-        let queued = self.session.pending_len() + self.plain_waiting();
+        let queued = self.queued();
         self.conn.0.pending.store(queued, Ordering::Relaxed);
         drop(core);
         let _ = env;
     }
 
-    pub(crate) fn plain_waiting(&self) -> usize {
-        self.below.as_ref().map_or(0, |below| below.plain_out.len())
+    /// Number of bytes that wait to be written, above and below the layer.
+    pub(crate) fn queued(&self) -> usize {
+        self.session.pending_len() + self.below.as_ref().map_or(0, |below| below.plain_out.len())
     }
 
     /// Wire bytes through the layer.
@@ -273,22 +282,31 @@ impl<P: Protocol> Endpoint<P> {
                     return None;
                 }
             }
-            if self.session.phase() != Phase::Open || self.paused || self.gated() {
+            if self.session.phase() != Phase::Open || self.gated() {
                 return None;
             }
-            if self.task.is_some() && self.parked.is_some() {
+            if self.paused || (self.task.is_some() && self.parked.is_some()) {
+                self.pump(env);
                 return None;
             }
             if self.switches() {
                 if self.task.is_none() && self.unpark_before_switch(messages, env) {
                     continue;
                 }
+                self.pump(env);
                 return None;
             }
             if self.task.is_none() {
                 if *messages >= budget {
                     next.again = true;
                     return None;
+                }
+                if P::ANSWERS && self.parked.is_some() {
+                    // What the handler before has sent is said before.
+                    self.pump(env);
+                    if self.session.phase() != Phase::Open || self.conn.0.flags() & FINISHED != 0 {
+                        return None;
+                    }
                 }
                 if let Some(parked) = self.parked.take() {
                     self.unpark(*parked, messages, env);
@@ -301,12 +319,10 @@ impl<P: Protocol> Endpoint<P> {
             }
             if self.lent {
                 // The first part of a message is with the backend: there is nothing to look at.
+                self.pump(env);
                 return None;
             }
-            let step = self.session.next(&mut turn(env, &self.waker), &*self.conn.0);
-            if !env.reply.is_empty() || env.reply.is_finished() {
-                self.reply(env);
-            }
+            let step = self.ask(env, Session::next);
             let parked = match step {
                 Step::Message(message) if self.task.is_none() => {
                     *messages += 1;
@@ -315,6 +331,9 @@ impl<P: Protocol> Endpoint<P> {
                 }
                 Step::Need(more) => {
                     self.blocked_decode = false;
+                    if self.task.is_none() && self.session.leaves_now() {
+                        self.session.flush_and_close(self.session.reason());
+                    }
                     return Some(more);
                 }
                 Step::Blocked => {
@@ -385,31 +404,52 @@ impl<P: Protocol> Endpoint<P> {
             self.settle(settled, env);
             return;
         }
-        self.handle(env, |handlers, conn| match &handlers.on_message {
+        let conn = &self.conn;
+        let settled = guard(|| match &conn.0.service.handlers.on_message {
             Some(on_message) => on_message(conn, message),
             None => Settled::Done,
         });
+        match settled {
+            Ok(Settled::Done) => {}
+            Ok(Settled::Reply(message)) => self.answer(message, env),
+            Ok(Settled::Later(task)) => self.suspend(task, true, env),
+            Ok(Settled::Fail(error)) => self.message_failed(&error, env),
+            Err(panic) => self.message_panicked(panic, env),
+        }
     }
 
     /// Calls a callback that may fail or suspend.
     #[inline]
-    fn handle(&mut self, env: &mut Env<'_>, f: impl FnOnce(&crate::Handlers<P>, &Connection<P>) -> Settled) {
+    fn handle(
+        &mut self,
+        env: &mut Env<'_>,
+        f: impl FnOnce(&crate::Handlers<P>, &Connection<P>) -> Settled<P>,
+    ) {
         let conn = &self.conn;
         let settled = guard(|| f(&conn.0.service.handlers, conn));
         self.settle(settled, env);
     }
 
+    /// Does what a callback other than that of a message has said.
     #[inline]
-    fn settle(&mut self, settled: Result<Settled, String>, env: &mut Env<'_>) {
+    fn settle(&mut self, settled: Result<Settled<P>, String>, env: &mut Env<'_>) {
         match settled {
             Ok(Settled::Done) => {}
-            Ok(Settled::Later(task)) => {
-                self.task = Some(task);
-                self.poll_task(env);
+            Ok(Settled::Reply(message)) => {
+                if let Err(error) = outcome::send(&self.conn, message) {
+                    self.fail(&error, CloseReason::Handler, env);
+                }
             }
+            Ok(Settled::Later(task)) => self.suspend(task, false, env),
             Ok(Settled::Fail(error)) => self.fail(&error, CloseReason::Handler, env),
             Err(panic) => self.panicked(panic, env),
         }
+    }
+
+    fn suspend(&mut self, task: Suspended, handles_message: bool, env: &mut Env<'_>) {
+        self.task = Some(task);
+        self.handles_message = handles_message;
+        self.poll_task(env);
     }
 
     /// Calls a callback that only watches.
@@ -430,36 +470,21 @@ impl<P: Protocol> Endpoint<P> {
             Ok(Poll::Ready(Ok(()))) => dispose(self.task.take()),
             Ok(Poll::Ready(Err(error))) => {
                 dispose(self.task.take());
-                let reason = match error {
-                    Error::Reply(_) => CloseReason::Limit,
-                    _ => CloseReason::Handler,
-                };
-                self.fail(&error, reason, env);
+                if self.handles_message {
+                    self.message_failed(&error, env);
+                } else {
+                    self.fail(&error, CloseReason::Handler, env);
+                }
             }
             Err(panic) => {
                 dispose(self.task.take());
-                self.panicked(panic, env);
+                if self.handles_message {
+                    self.message_panicked(panic, env);
+                } else {
+                    self.panicked(panic, env);
+                }
             }
         }
-    }
-
-    /// Queues the protocol's own reply, in order with the application's messages.
-    pub(super) fn reply(&mut self, env: &mut Env<'_>) {
-        if env.reply.is_empty() && !env.reply.is_finished() {
-            return;
-        }
-        if env.reply.is_finished() {
-            self.conn.0.set(SHUT | FINISHED);
-        }
-        if Shared::<P>::STATELESS {
-            cork_reply(env.reply);
-        } else {
-            let mut core = self.conn.0.lock();
-            core.out.append(env.reply);
-            drop(core);
-            self.conn.0.set(QUEUED);
-        }
-        env.reply.clear(4096);
     }
 
     pub(super) fn restore_lent(&mut self, io: &mut dyn Io) {

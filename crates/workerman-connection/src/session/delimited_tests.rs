@@ -17,6 +17,7 @@ fn a_message_without_a_length_is_read_in_few_and_growing_steps() {
             unix_seconds: 0,
             random: &mut random,
             reply: &mut reply,
+            queued: 0,
             waker: Waker::noop(),
         };
         session.next(&mut turn, &RefCell::new(()))

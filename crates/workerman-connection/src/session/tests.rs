@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use workerman_protocol::{Decoded, Eof, Event};
+use workerman_protocol::{Decoded, Eof, Event, Goodbye};
 
 use super::*;
 
@@ -138,6 +138,7 @@ impl Rig {
             unix_seconds: 0,
             random: &mut self.random,
             reply: &mut self.reply,
+            queued: 0,
             waker: Waker::noop(),
         };
         call(&mut self.session, &mut turn, &RefCell::new(()))

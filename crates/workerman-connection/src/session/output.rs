@@ -1,0 +1,112 @@
+//! The output half of a session: what the protocol says besides what it replies while it decodes.
+
+use workerman_protocol::{Deadline, Failure, Goodbye, Protocol, Recovery, SendingHalf};
+
+use super::{Phase, Session, Turn};
+use crate::{CloseReason, Timeout};
+
+impl<P: Protocol> Session<P> {
+    /// Answers the message that was decoded last with what its handler has returned.
+    ///
+    /// # Errors
+    /// It has no encoding: what the protocol had put is taken back.
+    #[inline]
+    pub fn answer(
+        &mut self,
+        message: P::Outgoing,
+        turn: &mut Turn<'_>,
+        sending: &dyn SendingHalf<P::Sending>,
+    ) -> Result<(), P::Error> {
+        if self.phase != Phase::Open {
+            return Ok(());
+        }
+        let before = turn.reply.len();
+        let answered = self.protocol.answer(message, &mut Self::context(self.role, turn, sending));
+        answered.inspect_err(|_| turn.reply.truncate(before))
+    }
+
+    /// Lets the protocol write while nothing may be decoded.
+    ///
+    /// # Errors
+    /// What the protocol says.
+    pub fn pump(
+        &mut self,
+        turn: &mut Turn<'_>,
+        sending: &dyn SendingHalf<P::Sending>,
+    ) -> Result<(), P::Error> {
+        if self.phase != Phase::Open {
+            return Ok(());
+        }
+        self.protocol.pump(&mut Self::context(self.role, turn, sending))
+    }
+
+    /// The handler of a message failed: asks the protocol what to say, and whether to go on.
+    pub fn failed(
+        &mut self,
+        failure: Failure,
+        turn: &mut Turn<'_>,
+        sending: &dyn SendingHalf<P::Sending>,
+    ) -> Recovery {
+        if self.phase != Phase::Open {
+            return Recovery::End;
+        }
+        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending))
+    }
+
+    /// This side drains: asks the protocol what to say and when to end.
+    pub fn goodbye(&mut self, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) -> Goodbye {
+        let goodbye = self.protocol.goodbye(&mut Self::context(self.role, turn, sending));
+        self.leave(goodbye, CloseReason::Shutdown);
+        goodbye
+    }
+
+    /// This side closes with a code: asks the protocol what to say and when to end.
+    pub fn close_with_code(
+        &mut self,
+        code: Option<u16>,
+        reason: &str,
+        turn: &mut Turn<'_>,
+        sending: &dyn SendingHalf<P::Sending>,
+    ) -> Goodbye {
+        let goodbye = self.protocol.close(code, reason, &mut Self::context(self.role, turn, sending));
+        self.leave(goodbye, CloseReason::Local);
+        goodbye
+    }
+
+    fn leave(&mut self, goodbye: Goodbye, reason: CloseReason) {
+        if self.phase == Phase::Open {
+            self.reason = reason;
+            self.leaving |= goodbye == Goodbye::AfterMessage;
+        }
+    }
+
+    /// The protocol's last words after a deadline.
+    pub fn timeout(&mut self, which: Timeout, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) {
+        let which = match which {
+            Timeout::Handshake => Deadline::Handshake,
+            Timeout::Head => Deadline::Head,
+            Timeout::Body => Deadline::Body,
+            _ => Deadline::Idle,
+        };
+        if self.phase == Phase::Open {
+            self.protocol.timeout(which, &mut Self::context(self.role, turn, sending));
+        }
+    }
+
+    /// The protocol's tick.
+    ///
+    /// # Errors
+    /// What the protocol says.
+    pub fn tick(
+        &mut self,
+        turn: &mut Turn<'_>,
+        sending: &dyn SendingHalf<P::Sending>,
+    ) -> Result<(), P::Error> {
+        self.set_tick(None);
+        if self.phase == Phase::Open {
+            let tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
+            self.set_tick(tick);
+        }
+        Ok(())
+    }
+}
