@@ -5,3 +5,8 @@
 //! # What this crate must never do
 //! Frame a message, hold a listener, or block the thread of a loop: files are read and written elsewhere.
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "files")]
+pub mod files;
+#[cfg(feature = "multipart")]
+pub mod multipart;
