@@ -5,8 +5,10 @@
 //! that streams is polled there too, as fast as the peer takes it.
 
 mod body;
+mod cookie;
 mod date;
 mod error;
+mod form;
 mod head;
 mod headers;
 mod link;
@@ -14,11 +16,13 @@ mod request;
 mod response;
 
 pub use body::Body;
+pub use cookie::{Cookie, CookieError, Cookies, SameSite};
 pub use error::{BodyError, BoxError, Error};
+pub use form::{FormValue, MAX_DEPTH, MAX_VARIABLES, Pairs};
 pub use head::{Fields, RequestHead, Version};
 pub use headers::Headers;
 pub use link::{Gone, Reply};
-pub use request::Request;
+pub use request::{BadRequest, Request, RequestBuilder};
 pub use response::Response;
 
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};

@@ -1,12 +1,20 @@
 //! A request, as a server's handler gets it.
 
+mod builder;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Deref;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
+pub use self::builder::RequestBuilder;
+pub use self::read::BadRequest;
 use super::link::Reply;
 use super::{Body, Headers, RequestHead};
 
@@ -24,6 +32,7 @@ pub struct Request {
 
 #[derive(Default)]
 struct Extras {
+    remote: Option<SocketAddr>,
     params: Vec<(Box<str>, String)>,
     extensions: http::Extensions,
 }
@@ -73,6 +82,17 @@ impl Request {
     /// Only the first token of a request counts.
     pub fn reply(&self) -> Reply {
         Reply::new(self.head.half.as_ref(), self.number)
+    }
+
+    /// The address of the client, where it has one of the internet: the peer's, unless somebody knew
+    /// [better](Self::set_remote).
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.extras.as_ref().and_then(|extras| extras.remote).or_else(|| self.head.remote())
+    }
+
+    /// Corrects the address of the client, as what trusts a proxy's word may do.
+    pub fn set_remote(&mut self, remote: SocketAddr) {
+        self.extras.get_or_insert_default().remote = Some(remote);
     }
 
     /// A part of the path that a route has a name for.

@@ -1,0 +1,201 @@
+//! A request read as text, JSON or pairs.
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::super::form::{self, FormValue, Pairs};
+use super::super::{Body, BodyError, Response};
+use super::Request;
+
+/// Why a request cannot be read as what a handler wants of it.
+///
+/// As an error of a handler it is a 500 like every other. Converted into a [`Response`] it says what is wrong with the
+/// request, with the right [`status`](Self::status): `?` does that in a handler that returns `Result<_, Response>`.
+///
+/// # Examples
+/// ```
+/// use workerman_protocol::http::{Request, Response};
+/// fn handle(request: &Request) -> Result<Response, Response> {
+///     let name = request.text()?;
+///     Ok(Response::text(format!("hello {name}")))
+/// }
+/// let request = Request::builder("POST", "/").body(vec![0xff]).build()?;
+/// assert_eq!(handle(&request).unwrap_err().status(), 400);
+/// # Ok::<(), workerman_protocol::http::Error>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadRequest {
+    /// The body is, as it says itself, of another type.
+    #[error("the content type is not {expected}")]
+    ContentType {
+        /// What is expected.
+        expected: &'static str,
+    },
+    /// The body is not UTF-8.
+    #[error("the body is not text in UTF-8")]
+    NotText,
+    /// The body is not JSON, or not of the type that is expected.
+    #[cfg(feature = "serde")]
+    #[error("the body is not the JSON that is expected: {0}")]
+    Json(#[source] serde_json::Error),
+    /// The body is not a form of the type that is expected.
+    #[cfg(feature = "serde")]
+    #[error("the body is not the form that is expected: {0}")]
+    Form(#[source] serde_urlencoded::de::Error),
+    /// The query is not of the type that is expected.
+    #[cfg(feature = "serde")]
+    #[error("the query is not what is expected: {0}")]
+    Query(#[source] serde_urlencoded::de::Error),
+    /// Too many of something.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The body arrives in pieces: it has to be [read into memory](Request::buffer) first. The application's mistake,
+    /// not the client's.
+    #[error("the body has not been read into memory")]
+    Streamed,
+}
+
+impl BadRequest {
+    /// The status that says it to the client: 400, 415 for a wrong content type, 500 if it is not to blame.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Streamed => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl From<BadRequest> for Response {
+    fn from(error: BadRequest) -> Self {
+        match error {
+            // Nothing that the client can do something about.
+            BadRequest::Streamed => Self::new(error.status()),
+            _ => Self::text(error.to_string()).with_status(error.status()),
+        }
+    }
+}
+
+impl Request {
+    /// Reads a streamed body into memory, so that [`bytes`](Self::bytes), [`text`](Self::text) and the like have it.
+    ///
+    /// Does nothing if it is there already. What of it was read before is not in it.
+    ///
+    /// # Errors
+    /// The body is longer than `limit` bytes, or broke off; it is empty then.
+    pub async fn buffer(&mut self, limit: usize) -> Result<&Bytes, BodyError> {
+        if self.body.as_bytes().is_none() {
+            let whole = match self.body.bytes(limit).await {
+                Ok(bytes) => Body::from(bytes),
+                Err(error) => {
+                    self.body = Body::empty();
+                    return Err(error);
+                }
+            };
+            let trailers = self.body.take_trailers();
+            self.body = match trailers {
+                Some(trailers) => whole.with_trailers(trailers),
+                None => whole,
+            };
+        }
+        self.body.as_bytes().ok_or(BodyError::Aborted)
+    }
+
+    fn whole(&self) -> Result<&Bytes, BadRequest> {
+        self.body.as_bytes().ok_or(BadRequest::Streamed)
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// It is not UTF-8, or not in memory.
+    pub fn text(&self) -> Result<&str, BadRequest> {
+        std::str::from_utf8(self.whole()?).map_err(|_| BadRequest::NotText)
+    }
+
+    /// The pairs of a form, decoded.
+    ///
+    /// # Errors
+    /// The body is not a form by its content type, or not in memory.
+    pub fn form_pairs(&self) -> Result<Pairs<'_>, BadRequest> {
+        if !self.is_form() {
+            return Err(BadRequest::ContentType { expected: "application/x-www-form-urlencoded" });
+        }
+        Ok(Pairs::new(self.whole()?))
+    }
+
+    /// The query with nested names, by the rules that users of the original know.
+    ///
+    /// `a[]=1` appends to a list, `a[k]=1` sets a key, both nest. The last of several texts of one name wins. In names of
+    /// variables `.`, space and a lone `[` become `_`. The result is a [`FormValue::Map`].
+    ///
+    /// # Errors
+    /// There are more than 1000 ([`MAX_VARIABLES`](super::super::MAX_VARIABLES)) variables, or a name has more than 64 ([`MAX_DEPTH`](super::super::MAX_DEPTH)) levels.
+    pub fn php_query(&self) -> Result<FormValue, BadRequest> {
+        form::nest(self.query_pairs())
+    }
+
+    /// A form with nested names; see [`php_query`](Self::php_query).
+    ///
+    /// # Errors
+    /// As [`form_pairs`](Self::form_pairs) and [`php_query`](Self::php_query).
+    pub fn php_form(&self) -> Result<FormValue, BadRequest> {
+        form::nest(self.form_pairs()?)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl Request {
+    /// The body as JSON of a type.
+    ///
+    /// # Errors
+    /// The content type is not `application/json` and does not end with `+json`; the body is not JSON, not of this type, or
+    /// not in memory.
+    ///
+    /// # Examples
+    /// ```
+    /// use workerman_protocol::http::Request;
+    /// let request = Request::builder("POST", "/").json(&[1, 2, 3]).build()?;
+    /// let numbers: Vec<u8> = request.json()?;
+    /// assert_eq!(numbers, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn json<'de, T: serde::Deserialize<'de>>(&'de self) -> Result<T, BadRequest> {
+        if !self.is_json() {
+            return Err(BadRequest::ContentType { expected: "application/json" });
+        }
+        serde_json::from_slice(self.whole()?).map_err(BadRequest::Json)
+    }
+
+    /// The body as a form of a type; names do not nest.
+    ///
+    /// # Errors
+    /// The content type is not `application/x-www-form-urlencoded`; the body is not of this type, or not in memory.
+    pub fn form<'de, T: serde::Deserialize<'de>>(&'de self) -> Result<T, BadRequest> {
+        self.form_pairs()?;
+        serde_urlencoded::from_bytes(self.whole()?).map_err(BadRequest::Form)
+    }
+
+    /// The query as a type; names do not nest.
+    ///
+    /// # Errors
+    /// It is not of this type.
+    ///
+    /// # Examples
+    /// ```
+    /// use workerman_protocol::http::Request;
+    /// let request = Request::builder("GET", "/?page=2&size=10").build()?;
+    /// let (page, size): (Option<(String, u32)>, Option<(String, u32)>) = request.query_as()?;
+    /// assert_eq!((page.unwrap().1, size.unwrap().1), (2, 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn query_as<'de, T: serde::Deserialize<'de>>(&'de self) -> Result<T, BadRequest> {
+        serde_urlencoded::from_str(self.query().unwrap_or_default()).map_err(BadRequest::Query)
+    }
+}
