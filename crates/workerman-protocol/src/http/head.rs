@@ -158,12 +158,6 @@ pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
-    pub(super) fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-}
-
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a str, &'a [u8]);
 

@@ -150,7 +150,8 @@ fn parse_with<'a>(
     for field in fields.iter() {
         seen.field(field.name, field.value)?;
     }
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| refuse(400, "the method is not a token"))?;
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| refuse(400, "the method is not a token"))?;
     host::check_target(&method, target)?;
     seen.host(version)?;
     let (framing, mut flags) = seen.framing(version)?;

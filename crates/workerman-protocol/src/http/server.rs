@@ -31,9 +31,7 @@ use self::receive::{Received, Receiving};
 use super::link::Answers;
 use super::parse::{CLOSE, CONNECTS, EXPECTS, Found, Framing, Parsed, Refusal, Scan, UPGRADES, refuse};
 use super::{Body, BodyError, Error, Request, Response, StatusCode};
-use crate::{
-    Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Recovery, take,
-};
+use crate::{Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Recovery, take};
 
 /// HTTP/1.1 (RFC 9110, 9112), the server's side of one connection.
 ///
@@ -296,11 +294,7 @@ impl Protocol for Http {
 
     const ANSWERS: bool = true;
 
-    fn decode(
-        &mut self,
-        input: &mut BytesMut,
-        cx: &mut Context<'_, Self>,
-    ) -> Result<Decoded<Self>, Error> {
+    fn decode(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         loop {
             if self.front.is_some() {
                 self.proceed(cx)?;
@@ -372,13 +366,17 @@ impl Protocol for Http {
             receiving.fail(BodyError::Aborted);
             return Ok(Eof::Truncated);
         }
+        if self.front.is_some() {
+            // A client that has said all may still read (half-close): it gets what it is owed first.
+            return Ok(Eof::Blocked);
+        }
         if input.is_empty() {
             return Ok(Eof::Clean);
         }
         // A verdict must not depend on how much came at a time.
         match super::parse::parse(input, &self.config.limits) {
-            Err(refusal) if self.front.is_none() => Err(self.refuse_now(refusal, cx)),
-            _ => Ok(Eof::Truncated),
+            Err(refusal) => Err(self.refuse_now(refusal, cx)),
+            Ok(_) => Ok(Eof::Truncated),
         }
     }
 
@@ -431,6 +429,9 @@ impl Protocol for Http {
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("number", &self.number).field("front", &self.front).finish_non_exhaustive()
+        f.debug_struct("Http")
+            .field("number", &self.number)
+            .field("front", &self.front)
+            .finish_non_exhaustive()
     }
 }

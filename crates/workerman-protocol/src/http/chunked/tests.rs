@@ -43,9 +43,28 @@ fn data_trailers_and_what_follows_are_the_same_for_each_split() {
 #[test]
 fn what_is_not_the_grammar_is_refused() {
     let bad: [&[u8]; 22] = [
-        b"\r\n", b"g\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\na", b"1 \r\na", b"1\na\r\n", b"1\r\nab", b"1\r\na\n0",
-        b"1\r\na\r\r", b"10000000000000000\r\n", b"00000000000000001\r\n", b"8000000000000000\r\n", b"1;\r\n", b"1;=x\r\n",
-        b"1;a=\r\n", b"1;a=\"\n\"\r\n", b"1;a=\"x\r\n", b"1,a\r\n", b"0\r\n x: y\r\n\r\n", b"0\r\nx : y\r\n\r\n",
+        b"\r\n",
+        b"g\r\n",
+        b"-1\r\n",
+        b"+1\r\n",
+        b"0x1\r\n",
+        b" 1\r\na",
+        b"1 \r\na",
+        b"1\na\r\n",
+        b"1\r\nab",
+        b"1\r\na\n0",
+        b"1\r\na\r\r",
+        b"10000000000000000\r\n",
+        b"00000000000000001\r\n",
+        b"8000000000000000\r\n",
+        b"1;\r\n",
+        b"1;=x\r\n",
+        b"1;a=\r\n",
+        b"1;a=\"\n\"\r\n",
+        b"1;a=\"x\r\n",
+        b"1,a\r\n",
+        b"0\r\n x: y\r\n\r\n",
+        b"0\r\nx : y\r\n\r\n",
     ];
     for input in bad {
         for step in [1, input.len()] {
@@ -75,5 +94,9 @@ fn an_unfinished_body_is_not_complete() {
         assert_eq!(decode(&whole[..end], 2), Ok(None));
     }
     let mut chunked = Chunked::new(limits());
-    assert_eq!(chunked.next(&mut BytesMut::from(&b"64\r\n"[..])), Ok(Chunk::Need(103)), "with its end and a digit");
+    assert_eq!(
+        chunked.next(&mut BytesMut::from(&b"64\r\n"[..])),
+        Ok(Chunk::Need(103)),
+        "with its end and a digit"
+    );
 }

@@ -80,7 +80,9 @@ pub(super) fn partial(input: &[u8], limits: &Limits) -> Result<(), Refusal> {
     }
     // The empty line may still begin before the limit.
     let begins = |at: usize| b"\r\n\r\n".starts_with(&input[at..]);
-    if input.len() >= limits.head && !(1..=3).any(|back| back < input.len() && begins(input.len() - back) && input.len() - back < limits.head)
+    if input.len() >= limits.head
+        && !(1..=3)
+            .any(|back| back < input.len() && begins(input.len() - back) && input.len() - back < limits.head)
     {
         return Err(refuse(431, "the head is too long"));
     }

@@ -64,7 +64,9 @@ impl Codings {
         match self {
             // RFC 9112 section 7.1: chunked must not be applied twice; section 6.3: it must come last.
             Self { chunked: 2.., .. } => Err(refuse(400, "chunked more than once")),
-            Self { chunked: 1, chunked_last: false, .. } => Err(refuse(400, "chunked is not the last coding")),
+            Self { chunked: 1, chunked_last: false, .. } => {
+                Err(refuse(400, "chunked is not the last coding"))
+            }
             // RFC 9112 section 6.1: a coding that is not understood is answered with 501.
             Self { unknown: true, .. } => Err(refuse(501, "a transfer coding that is not understood")),
             _ => Ok(()),

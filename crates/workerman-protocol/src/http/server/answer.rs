@@ -22,14 +22,42 @@ pub(super) struct Sending {
     sent: u64,
 }
 
+/// Whether a response can be sent as the answer to a request with these flags.
+#[inline]
+fn check(response: &mut Response, flags: u8) -> Result<(), Error> {
+    if let Some(error) = response.take_error() {
+        return Err(error);
+    }
+    // RFC 9110 section 15.2.2: a switch is an answer to an offer; the others of 1xx are not final.
+    let switch = response.status() == StatusCode::SWITCHING_PROTOCOLS && flags & UPGRADES != 0;
+    if response.status().is_informational() && !switch {
+        return Err(Error::Message("a status of 1xx that is no answer to an offered upgrade"));
+    }
+    Ok(())
+}
+
+/// The same where there is no handler any more to be told: a mistake becomes a 500.
+fn checked(mut response: Response, flags: u8) -> Response {
+    match check(&mut response, flags) {
+        Ok(()) => response,
+        Err(_) => Response::new(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
 impl Http {
     /// The handler of the youngest request has returned.
     #[inline]
-    pub(super) fn answered(&mut self, response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
+    pub(super) fn answered(
+        &mut self,
+        mut response: Response,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Error> {
         let number = self.number.wrapping_sub(1);
         match self.front {
             Some(front) if front.number == number && front.stage == Stage::Waiting => {
-                self.begin_answer(response, cx)
+                check(&mut response, front.flags)?;
+                self.begin_answer(response, cx);
+                Ok(())
             }
             _ => self.answered_early(number, response),
         }
@@ -37,11 +65,10 @@ impl Http {
 
     /// Not the front: it waits for its turn.
     #[cold]
-    fn answered_early(&mut self, number: u32, response: Response) -> Result<(), Error> {
+    fn answered_early(&mut self, number: u32, mut response: Response) -> Result<(), Error> {
         let waits = self.waiting().any(|waiting| waiting == number);
-        if !waits {
-            return Err(Error::NothingToAnswer);
-        }
+        let flags = self.youngest().filter(|_| waits).map(|exchange| exchange.flags);
+        check(&mut response, flags.ok_or(Error::NothingToAnswer)?)?;
         self.more().ready.push((number, response));
         Ok(())
     }
@@ -72,10 +99,11 @@ impl Http {
                 }
                 Stage::Waiting => {
                     let Some(more) = &mut self.more else { break };
-                    let Some(at) = more.ready.iter().position(|(number, _)| *number == front.number) else { break };
+                    let Some(at) = more.ready.iter().position(|(number, _)| *number == front.number) else {
+                        break;
+                    };
                     let (_, response) = more.ready.swap_remove(at);
-                    // A mistake in it has become a 500; there is no handler to be told.
-                    let _ = self.begin_answer(response, cx);
+                    self.begin_answer(checked(response, front.flags), cx);
                 }
                 Stage::Answered => break,
             }
@@ -121,20 +149,8 @@ impl Http {
     }
 
     /// Begins the answer of the front, and completes it if its body is in memory.
-    ///
-    /// On an error a 500 was written in its place.
-    fn begin_answer(&mut self, mut response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
-        let Some(mut exchange) = self.front else { return Err(Error::NothingToAnswer) };
-        let mut error = response.take_error();
-        if error.is_none() && response.status().is_informational() {
-            // RFC 9110 section 15.2.2: a switch is an answer to an offer; the other ones are not final.
-            if response.status() != StatusCode::SWITCHING_PROTOCOLS || exchange.flags & UPGRADES == 0 {
-                error = Some(Error::Message("a status of 1xx that is no answer to an offered upgrade"));
-            }
-        }
-        if error.is_some() {
-            response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
-        }
+    fn begin_answer(&mut self, mut response: Response, cx: &mut Context<'_, Self>) {
+        let Some(mut exchange) = self.front else { return };
         if self.bits & LEAVING != 0 {
             exchange.flags |= CLOSE;
         }
@@ -181,7 +197,7 @@ impl Http {
                 exchange.stage = Stage::Sending;
                 self.front = Some(exchange);
                 self.more().sending = Some(Sending { body, length, announced, sent: 0 });
-                return error.map_or(Ok(()), Err);
+                return;
             }
         }
         self.front = Some(exchange);
@@ -191,12 +207,13 @@ impl Http {
         } else {
             self.complete(cx);
         }
-        error.map_or(Ok(()), Err)
     }
 
     /// Puts the next part of the front's body; `true` when that was the last.
     fn pump_body(&mut self, cx: &mut Context<'_, Self>) -> Result<bool, Error> {
-        let Some(sending) = self.more.as_mut().and_then(|more| more.sending.as_mut()) else { return Ok(true) };
+        let Some(sending) = self.more.as_mut().and_then(|more| more.sending.as_mut()) else {
+            return Ok(true);
+        };
         let mut put = 0;
         while cx.queued() < AT_A_TIME && put < AT_A_TIME {
             let mut task = std::task::Context::from_waker(cx.waker());
@@ -303,9 +320,9 @@ impl Http {
             let receiving = Receiving::discarded(framing, &self.config);
             self.more().receiving = Some(receiving);
         }
+        let response = checked(response, exchange.flags);
         if self.is_alone() {
-            // What is wrong with the response has become a 500.
-            let _ = self.begin_answer(response, cx);
+            self.begin_answer(response, cx);
         } else {
             self.more().ready.push((number, response));
         }

@@ -170,7 +170,10 @@ impl Http {
     /// A client that waits for `100 Continue` gets it when its body is wanted: at once for `Buffer`, at the first read
     /// for `Stream`, never for `Reject`.
     #[must_use]
-    pub fn on_request_head(mut self, admit: impl Fn(&RequestHead) -> Admission + Send + Sync + 'static) -> Self {
+    pub fn on_request_head(
+        mut self,
+        admit: impl Fn(&RequestHead) -> Admission + Send + Sync + 'static,
+    ) -> Self {
         self.config().on_request_head = Some(Arc::new(admit));
         self
     }

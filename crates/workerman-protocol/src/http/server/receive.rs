@@ -196,7 +196,11 @@ fn refusal(error: ChunkError) -> Refusal {
 
 impl Http {
     /// Reads on in the body of the youngest request.
-    pub(super) fn receive(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Received, Error> {
+    pub(super) fn receive(
+        &mut self,
+        input: &mut BytesMut,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<Received, Error> {
         let alone = self.is_alone();
         let Some(receiving) = self.receiving() else { return Ok(Received::Complete) };
         let before = input.len();
@@ -220,7 +224,8 @@ impl Http {
                 Ok(Received::Need(more))
             }
             Ok(Step::Full) => {
-                if receiving.room() == Room::Deaf && self.front.is_some_and(|front| front.stage == Stage::Answered)
+                if receiving.room() == Room::Deaf
+                    && self.front.is_some_and(|front| front.stage == Stage::Answered)
                 {
                     // Nobody reads it, and there is too much of it: the answer is out, so the connection ends.
                     self.end(cx);

@@ -1,7 +1,7 @@
 //! The bytes of an answer's head, and of chunks.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, StatusCode};
 
 use super::super::chunked::may_trail;
@@ -43,7 +43,8 @@ pub(super) fn head(
     } else {
         status_line(status, out);
         // RFC 9110 section 6.6.1: an answer has a date.
-        let server = if own_date { &config.date[..config.date.len() - b"Date: ".len()] } else { &config.date[..] };
+        let server =
+            if own_date { &config.date[..config.date.len() - b"Date: ".len()] } else { &config.date[..] };
         out.put_slice(server);
     }
     if !own_date {
