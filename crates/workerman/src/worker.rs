@@ -152,6 +152,16 @@ impl<P: Protocol> Worker<P> {
         self
     }
 
+    /// Changes the protocol that the worker was made with: for the settings of one protocol on the builder.
+    #[allow(dead_code)] // the builders of protocols with settings of their own, each a feature, use it
+    pub(crate) fn configure(self, change: impl FnOnce(P) -> P) -> Self
+    where
+        P: Clone + Sync,
+    {
+        let protocol = change((self.make)());
+        self.protocol(protocol)
+    }
+
     /// The name, for logs and tables; default `none`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -447,5 +457,23 @@ impl<P: Protocol> std::fmt::Debug for Worker<P> {
             .field("name", &self.name)
             .field("targets", &self.targets)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit<P: Protocol>(worker: &Worker<P>) -> usize {
+        P::max_message(&(worker.make)())
+    }
+
+    #[test]
+    fn a_change_of_the_protocol_keeps_what_was_set_before() {
+        let worker = Worker::text("127.0.0.1:0").protocol(Text::new().max_message(7));
+        let unchanged = worker.configure(|text| text);
+        assert_eq!(limit(&unchanged), 7);
+        let changed = unchanged.configure(|text| text.max_message(8));
+        assert_eq!([limit(&changed), limit(&changed)], [8, 8]);
     }
 }
