@@ -3,6 +3,7 @@
 
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
+pub mod http;
 #[cfg(unix)]
 pub mod program;
 pub mod serving;

@@ -1,0 +1,5 @@
+//! HTTP/1.1 conformance: the data of `tests/data/http`, a second parser to compare with, and what runs a case.
+
+pub mod data;
+pub mod reference;
+pub mod text;

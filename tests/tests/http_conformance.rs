@@ -1,0 +1,80 @@
+//! The conformance data of HTTP/1.1, against the reference reader and against the server.
+#![forbid(unsafe_code)]
+
+use workerman_tests::http::data::{Case, Expected, Message, Setting, Side, load};
+use workerman_tests::http::reference::{self, Answered, Asked, Field, Limits};
+use workerman_tests::http::text::show;
+
+fn limits(case: &Case) -> Limits {
+    let mut limits = Limits::default();
+    for (setting, value) in &case.settings {
+        *match setting {
+            Setting::RequestLine => &mut limits.first_line,
+            Setting::Head => &mut limits.head,
+            Setting::Fields => &mut limits.fields,
+            Setting::Body => &mut limits.body,
+            Setting::ChunkExtension => &mut limits.chunk_extension,
+        } = *value;
+    }
+    limits
+}
+
+fn same_fields(expected: &Message, fields: &[Field]) -> bool {
+    expected.fields.iter().all(|(name, values)| {
+        let found = fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()));
+        found.map(|(_, value)| value).eq(values)
+    })
+}
+
+fn same_message(expected: &Message, found: &reference::Message) -> bool {
+    expected.minor == found.minor
+        && expected.body == found.body
+        && expected.close == found.close
+        && same_fields(expected, &found.fields)
+}
+
+#[test]
+fn the_reference_agrees_with_the_data_of_the_server() {
+    let mut wrong = Vec::new();
+    for case in load(Side::Server) {
+        let found = reference::requests(&case.bytes, &limits(&case));
+        let mut expected = case.expected.iter();
+        let fits = found.iter().all(|found| match (expected.next(), found) {
+            (Some(Expected::Accept { method, target, message }), Asked::Request(request)) => {
+                *method.as_bytes() == request.method
+                    && *target == request.target
+                    && same_message(message, &request.message)
+            }
+            (Some(Expected::Reject(list)), Asked::Refused(status)) => list.contains(status),
+            (Some(Expected::Incomplete), Asked::Incomplete) => true,
+            // Nothing is left over.
+            (None, Asked::Incomplete) => true,
+            _ => false,
+        });
+        if !fits || expected.next().is_some() {
+            wrong.push(format!("{}: {} gave {found:?}", case.place, show(&case.bytes)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
+}
+
+#[test]
+fn the_reference_agrees_with_the_data_of_the_client() {
+    let mut wrong = Vec::new();
+    for case in load(Side::Client) {
+        let asked: Vec<&str> = case.asked.iter().map(String::as_str).collect();
+        let found = reference::responses(&case.bytes, &asked, true, &limits(&case));
+        let mut expected = case.expected.iter();
+        let fits = found.iter().all(|found| match (expected.next(), found) {
+            (Some(Expected::Response { status, message }), Answered::Response(response)) => {
+                *status == response.status && same_message(message, &response.message)
+            }
+            (Some(Expected::Error), Answered::Failed) => true,
+            _ => false,
+        });
+        if !fits || expected.next().is_some() {
+            wrong.push(format!("{}: {} gave {found:?}", case.place, show(&case.bytes)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
+}
