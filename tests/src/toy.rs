@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use workerman_connection::{BoxError, Connection, Handlers, Service, Settings};
-use workerman_protocol::{Context, Deadline, Decoded, Goodbye, Outbox, Protocol, Text};
+use workerman_protocol::{Context, Deadline, Decoded, Failure, Goodbye, Outbox, Protocol, Recovery, Text};
 
 /// What a server says may depend on what it has said.
 pub trait Counting: Default + Send + 'static {
@@ -37,6 +37,55 @@ impl Counting for Numbered {
 
 /// Most bytes of a body that wait for their reader.
 pub const BODY_ROOM: usize = 1000;
+
+/// A body on its way to its reader.
+#[derive(Clone)]
+pub(crate) struct Feed(Arc<Mutex<Pipe>>);
+
+/// What becomes of a body.
+pub(crate) enum Fed {
+    /// It goes on.
+    More,
+    /// Its reader has no room, or has not seen the end yet.
+    Waits,
+    /// Its reader is done with it, and all of it was there.
+    Over,
+}
+
+/// A body of so many bytes, from both sides.
+pub(crate) fn body(length: usize) -> (Feed, Body) {
+    let pipe = Arc::new(Mutex::new(Pipe { left: length, ..Pipe::default() }));
+    (Feed(Arc::clone(&pipe)), Body(pipe))
+}
+
+impl Feed {
+    /// Takes what belongs to it from the input.
+    pub(crate) fn feed(&self, input: &mut BytesMut, waker: &Waker) -> Fed {
+        let mut pipe = lock(&self.0);
+        let room = if pipe.given_up { usize::MAX } else { BODY_ROOM - pipe.bytes.len() };
+        let taken = input.split_to(pipe.left.min(input.len()).min(room));
+        pipe.left -= taken.len();
+        if !pipe.given_up {
+            pipe.bytes.extend_from_slice(&taken);
+            pipe.most = pipe.most.max(pipe.bytes.len());
+        }
+        // Woken for news only: a reader that is woken has the input looked at again.
+        let news = !taken.is_empty() || pipe.left == 0;
+        let reader = if news { pipe.reader.take() } else { None };
+        if pipe.given_up && pipe.left == 0 {
+            return Fed::Over;
+        }
+        let waits = pipe.left == 0 || !input.is_empty();
+        if waits {
+            pipe.writer = Some(waker.clone());
+        }
+        drop(pipe);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if waits { Fed::Waits } else { Fed::More }
+    }
+}
 
 #[derive(Default)]
 struct Pipe {
@@ -141,7 +190,7 @@ impl From<String> for Say {
 
 /// The protocol, server's side.
 pub struct Toy<S> {
-    body: Option<Arc<Mutex<Pipe>>>,
+    body: Option<Feed>,
     switching: bool,
     goodbye: Goodbye,
     sending: std::marker::PhantomData<fn() -> S>,
@@ -169,43 +218,10 @@ impl<S: Counting> Toy<S> {
         cx.reply().put_slice(b"\n");
     }
 
-    /// The rest of a body; `None` when its reader is done with it.
-    fn stream(
-        &mut self,
-        pipe: &Arc<Mutex<Pipe>>,
-        input: &mut BytesMut,
-        cx: &Context<'_, Self>,
-    ) -> Option<Decoded<Self>> {
-        let mut pipe = lock(pipe);
-        let room = if pipe.given_up { usize::MAX } else { BODY_ROOM - pipe.bytes.len() };
-        let taken = input.split_to(pipe.left.min(input.len()).min(room));
-        pipe.left -= taken.len();
-        if !pipe.given_up {
-            pipe.bytes.extend_from_slice(&taken);
-            pipe.most = pipe.most.max(pipe.bytes.len());
-        }
-        // Woken for news only: a reader that is woken has the input looked at again.
-        let news = !taken.is_empty() || pipe.left == 0;
-        let reader = if news { pipe.reader.take() } else { None };
-        if pipe.given_up && pipe.left == 0 {
-            self.body = None;
-            return None;
-        }
-        let waits = pipe.left == 0 || !input.is_empty();
-        if waits {
-            pipe.writer = Some(cx.waker().clone());
-        }
-        drop(pipe);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-        Some(if waits { Decoded::Blocked } else { Decoded::Need(1) })
-    }
-
     fn put(&mut self, length: usize) -> Decoded<Self> {
-        let pipe = Arc::new(Mutex::new(Pipe { left: length, ..Pipe::default() }));
-        self.body = Some(Arc::clone(&pipe));
-        Decoded::Event(Head { length, body: Body(pipe) })
+        let (feed, body) = body(length);
+        self.body = Some(feed);
+        Decoded::Event(Head { length, body })
     }
 }
 
@@ -223,11 +239,11 @@ impl<S: Counting> Protocol for Toy<S> {
 
     fn decode(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Bad> {
         loop {
-            if let Some(pipe) = self.body.clone() {
-                if let Some(decoded) = self.stream(&pipe, input, cx) {
-                    return Ok(decoded);
-                }
-                continue;
+            match self.body.as_ref().map(|body| body.feed(input, cx.waker())) {
+                Some(Fed::More) => return Ok(Decoded::Need(1)),
+                Some(Fed::Waits) => return Ok(Decoded::Blocked),
+                Some(Fed::Over) => self.body = None,
+                None => {}
             }
             if self.switching {
                 // The rest is another protocol's.
@@ -239,7 +255,7 @@ impl<S: Counting> Protocol for Toy<S> {
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match verb {
                 "PING" => Self::say(cx, "PONG"),
-                "SAY" | "STREAM" | "CLOSE" => return Ok(Decoded::Message(line)),
+                "SAY" | "STREAM" | "CLOSE" | "PANIC" => return Ok(Decoded::Message(line)),
                 "SWITCH" => {
                     self.switching = true;
                     return Ok(Decoded::Message(line));
@@ -272,6 +288,11 @@ impl<S: Counting> Protocol for Toy<S> {
             }
         }
         Ok(())
+    }
+
+    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+        Self::say(cx, "500");
+        if failure == Failure::Error { Recovery::Continue } else { Recovery::End }
     }
 
     fn goodbye(&mut self, cx: &mut Context<'_, Self>) -> Goodbye {
@@ -323,6 +344,7 @@ pub fn service<S: Counting>(goodbye: Goodbye, seen: &Seen, settings: Settings) -
             Ok(match verb {
                 "SAY" => Some(Say::Line(format!("SAID {rest}"))),
                 "STREAM" => Some(Say::Stream(rest.parse()?)),
+                "PANIC" => panic!("expected by the test"),
                 "CLOSE" => {
                     conn.close_with_code(rest.parse()?, "as asked");
                     None

@@ -204,6 +204,18 @@ async fn a_refusal_is_sent<S: Counting, W: World>(world: W) {
     assert_eq!(seen.all(), ["error: protocol error: not a request: WHAT", "closed: protocol error"]);
 }
 
+async fn a_handler_that_fails_is_answered_by_the_protocol<S: Counting, W: World>(world: W) {
+    let seen = Seen::default();
+    let (handle, peer) = rig::<S, W>(&world, Goodbye::Now, &seen).await;
+    let said = exchange(peer, b"SAY a\nSTREAM x\nSAY b\nPANIC\nSAY c\n").await;
+    let expected = marked::<S>(&["HELLO", "SAID a", "500", "SAID b", "500"]);
+    assert_eq!(String::from_utf8_lossy(&said), String::from_utf8_lossy(&expected));
+    settle(&handle).await;
+    let panicked = "error: a callback panicked: expected by the test";
+    let failed = "error: handler failed: invalid digit found in string";
+    assert_eq!(seen.all(), [failed, panicked, "closed: panic"]);
+}
+
 async fn an_answer_can_end_with_the_stream<S: Counting, W: World>(world: W) {
     let seen = Seen::default();
     let (handle, peer) = rig::<S, W>(&world, Goodbye::Now, &seen).await;
@@ -287,7 +299,8 @@ macro_rules! bodies {
     ($($world:ident),*) => {
         $(mod $world {
             bodies! { @each $world:
-                everything_in_order, byte_by_byte, a_refusal_is_sent, an_answer_can_end_with_the_stream,
+                everything_in_order, byte_by_byte, a_refusal_is_sent,
+                a_handler_that_fails_is_answered_by_the_protocol, an_answer_can_end_with_the_stream,
                 a_truncated_body_is_no_clean_end, a_close_with_a_code_speaks_last,
                 a_drain_says_goodbye_behind_what_was_sent,
             }

@@ -61,6 +61,7 @@ pub struct Context<'a, P: Protocol> {
     sending: &'a dyn SendingHalf<P::Sending>,
     waker: &'a Waker,
     waited: usize,
+    parked: bool,
 }
 
 impl<'a, P: Protocol> Context<'a, P> {
@@ -74,13 +75,20 @@ impl<'a, P: Protocol> Context<'a, P> {
         sending: &'a dyn SendingHalf<P::Sending>,
         waker: &'a Waker,
     ) -> Self {
-        Self { now, unix_seconds, role, random, reply, sending, waker, waited: 0 }
+        Self { now, unix_seconds, role, random, reply, sending, waker, waited: 0, parked: false }
     }
 
     /// Sets how many bytes waited for the peer before there was anything in `reply`; default 0.
     #[must_use]
     pub fn with_queued(mut self, bytes: usize) -> Self {
         self.waited = bytes;
+        self
+    }
+
+    /// Sets whether a decoded message waits for the handler of the one before it; default no.
+    #[must_use]
+    pub fn with_parked(mut self, parked: bool) -> Self {
+        self.parked = parked;
         self
     }
 
@@ -118,6 +126,12 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// [`Decoded::Blocked`](crate::Decoded::Blocked): it is asked again when everything has been written.
     pub fn queued(&self) -> usize {
         self.waited.saturating_add(self.reply.len())
+    }
+
+    /// In [`Protocol::failed`]: whether the message that was decoded last is the one behind that of the failed handler,
+    /// which it waited for. Otherwise the failed handler's message is itself the last.
+    pub fn parked(&self) -> bool {
+        self.parked
     }
 
     /// The peer's IP address and port; `None` for a unix socket, or where there is no peer.

@@ -144,8 +144,9 @@ pub trait Protocol: Sized + Send + 'static {
 
     /// The handler of a message failed: what to say to the peer ([`Context::reply`]), and whether to go on.
     ///
-    /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. The default ends
-    /// the connection without a word.
+    /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. It is the message
+    /// that was decoded last, or the one before it ([`Context::parked`]). The default ends the connection without a
+    /// word.
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
         let _ = (failure, cx);
         Recovery::End

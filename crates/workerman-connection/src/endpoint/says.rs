@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use workerman_protocol::{Failure, Protocol, Recovery, SendingHalf};
 
+use super::batch::Parked;
 use super::{Endpoint, turn};
 use crate::cork::{CORK, cork_reply, count_answer};
 use crate::drive::Env;
@@ -139,7 +140,8 @@ impl<P: Protocol> Endpoint<P> {
             return;
         }
         self.tell(error, env);
-        let recovery = self.ask(env, |session, turn, sending| session.failed(failure, turn, sending));
+        let parked = matches!(self.parked.as_deref(), Some(Parked::Message(_)));
+        let recovery = self.ask(env, |session, turn, sending| session.failed(failure, parked, turn, sending));
         if recovery == Recovery::End {
             self.end_after(error, reason);
         }

@@ -41,16 +41,19 @@ impl<P: Protocol> Session<P> {
     }
 
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
+    ///
+    /// `parked`: one more message was decoded after it, and waited for the handler.
     pub fn failed(
         &mut self,
         failure: Failure,
+        parked: bool,
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Recovery {
         if self.phase != Phase::Open {
             return Recovery::End;
         }
-        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending))
+        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending).with_parked(parked))
     }
 
     /// This side drains: asks the protocol what to say and when to end.

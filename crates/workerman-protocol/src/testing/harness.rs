@@ -62,6 +62,7 @@ pub struct Harness<P: Protocol> {
     fin: bool,
     /// Bytes that the peer has not taken, as the protocol is told.
     queued: usize,
+    parked: bool,
     next_tick: Option<Instant>,
     answer: Option<Answer<P>>,
 }
@@ -104,6 +105,7 @@ impl<P: Protocol> Harness<P> {
             blocked: false,
             fin: false,
             queued: 0,
+            parked: false,
             next_tick: None,
             answer: None,
         }
@@ -268,10 +270,13 @@ impl<P: Protocol> Harness<P> {
         Ok(())
     }
 
-    /// Lets the handler of the last message fail; what the protocol says to that, and decodes on if it goes on.
-    pub fn failed(&mut self, failure: Failure) -> Recovery {
+    /// Lets the handler of the last message fail, or with `parked` that of the one before; returns what the protocol
+    /// makes of it, and decodes on if it goes on.
+    pub fn failed(&mut self, failure: Failure, parked: bool) -> Recovery {
         self.open();
+        self.parked = parked;
         let recovery = self.call(|protocol, _, cx| protocol.failed(failure, cx));
+        self.parked = false;
         match recovery {
             Recovery::Continue => self.decode(),
             Recovery::End => self.ended = Ended::Left,
@@ -445,7 +450,8 @@ impl<P: Protocol> Harness<P> {
             &self.sending,
             Waker::noop(),
         )
-        .with_queued(self.queued);
+        .with_queued(self.queued)
+        .with_parked(self.parked);
         call(&mut self.protocol, &mut self.input, &mut cx)
     }
 
