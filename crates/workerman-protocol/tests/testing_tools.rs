@@ -382,7 +382,7 @@ fn the_harness_lets_the_decoding_half_answer() {
     assert_eq!(harness.messages(), ['a'], "one at a time");
     assert_eq!(harness.answer_last(100usize), Err(Refused('9')));
     assert_eq!(harness.output(), "", "what was put is taken back");
-    assert_eq!(harness.failed(Failure::Error, false), Recovery::Continue);
+    assert_eq!(harness.failed(Failure::Error), Recovery::Continue);
     assert_eq!((harness.output(), harness.messages()), (Bytes::from("sorry"), vec!['b']));
 
     harness.answer_last(25usize).unwrap();
@@ -402,7 +402,8 @@ fn the_harness_lets_the_decoding_half_answer() {
     assert_eq!((harness.output(), harness.is_blocked()), (Bytes::from("---"), true));
     harness.decode();
     assert_eq!((harness.messages(), harness.is_open()), (vec!['d'], true), "the end waits for an answer");
-    assert_eq!(harness.failed(Failure::Panic, true), Recovery::End);
+    harness.set_parked(true);
+    assert_eq!(harness.failed(Failure::Panic), Recovery::End);
     assert_eq!(harness.output(), "worry");
     assert_eq!(*harness.ended(), Ended::Left);
 }
@@ -421,7 +422,7 @@ fn a_default_answer_is_an_encoded_message_and_a_failure_ends() {
 
     let mut harness = whole();
     harness.feed(b"a");
-    assert_eq!(harness.failed(Failure::Error, false), Recovery::End);
+    assert_eq!(harness.failed(Failure::Error), Recovery::End);
 }
 
 #[test]

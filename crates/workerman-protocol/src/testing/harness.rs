@@ -270,13 +270,10 @@ impl<P: Protocol> Harness<P> {
         Ok(())
     }
 
-    /// Lets the handler of the last message fail, or with `parked` that of the one before; returns what the protocol
-    /// makes of it, and decodes on if it goes on.
-    pub fn failed(&mut self, failure: Failure, parked: bool) -> Recovery {
+    /// Lets the handler of the last message fail; returns what the protocol makes of it, and decodes on if it goes on.
+    pub fn failed(&mut self, failure: Failure) -> Recovery {
         self.open();
-        self.parked = parked;
         let recovery = self.call(|protocol, _, cx| protocol.failed(failure, cx));
-        self.parked = false;
         match recovery {
             Recovery::Continue => self.decode(),
             Recovery::End => self.ended = Ended::Left,
@@ -291,6 +288,12 @@ impl<P: Protocol> Harness<P> {
             let pumped = self.call(|protocol, _, cx| protocol.pump(cx));
             self.settle(pumped);
         }
+    }
+
+    /// Tells the protocol from now on whether the last message waits for the handler of the one before, which is the one
+    /// that fails ([`Context::parked`]); default no.
+    pub fn set_parked(&mut self, parked: bool) {
+        self.parked = parked;
     }
 
     /// Tells the protocol from now on that so many bytes wait for the peer ([`Context::queued`]); default 0.
