@@ -28,10 +28,10 @@ mod linux {
     use std::time::Duration;
 
     use workerman_benches::arguments::Arguments;
-    use workerman_benches::load::Tally;
     use workerman_benches::meter;
     use workerman_benches::process::{Process, Server, processors, raise_open_files};
-    use workerman_benches::spread::Spread;
+    use workerman_benches::rounds;
+    use workerman_benches::traffic::Tally;
     use workerman_benches::wire::Wire;
 
     const CONNECTIONS: usize = 64;
@@ -39,8 +39,7 @@ mod linux {
     const FLOOR: &str = "floor";
     const OUR_EPOLL: &str = "workerman-epoll";
     const OUR_TOKIO: &str = "workerman-tokio";
-    /// The longest turn of a server, in seconds, and what precedes it unmeasured.
-    const TURN: f64 = 0.25;
+    /// What precedes each turn unmeasured, in seconds.
     const WARM_UP: f64 = 0.05;
     /// More than a load generator may take beyond its measured time.
     const GRACE: Duration = Duration::from_secs(30);
@@ -185,55 +184,18 @@ mod linux {
         );
         let servers: Vec<Server> =
             contenders.iter().map(|contender| contender.start(*wire, setting)).collect::<Result<_, _>>()?;
-        // By contender, then by round.
-        let mut tallies: Vec<Vec<Tally>> = contenders.iter().map(|_| Vec::new()).collect();
-        let turns = (seconds / TURN).ceil().max(1.0) as usize;
-        for _ in 0..*rounds {
-            for tallies in &mut tallies {
-                tallies.push(Tally::default());
-            }
-            for turn in 0..turns {
-                for place in 0..servers.len() {
-                    // Another one begins each pair of turns, and each second turn goes backwards.
-                    let place = if turn % 2 == 0 { place } else { servers.len() - 1 - place };
-                    let index = (turn / 2 + place) % servers.len();
-                    let tally = setting
-                        .measure(case, &servers[index], seconds / turns as f64)
-                        .map_err(|error| format!("{}: {error}", contenders[index].name))?;
-                    if let Some(round) = tallies[index].last_mut() {
-                        *round += tally;
-                    }
-                }
-            }
-        }
-        print_table(contenders, &tallies);
-        Ok(())
-    }
-
-    /// A line per server: medians, and the ratio of processor time per message to the floor's.
-    fn print_table(contenders: &[Contender], tallies: &[Vec<Tally>]) {
-        println!("{:<16} {:>12} {:>12}   ratio to floor", "server", "messages/s", "CPU us/msg");
-        for (contender, rounds) in contenders.iter().zip(tallies) {
-            let rate = Spread::of(rounds.iter().map(Tally::rate));
-            let cpu = Spread::of(rounds.iter().map(Tally::cpu_per_message));
-            let (Some(rate), Some(cpu), Some(ratio)) = (rate, cpu, ratio(rounds, &tallies[0])) else {
-                continue;
-            };
-            println!("{:<16} {:>12.0} {:>12.4}   {ratio}", contender.name, rate.median, cpu.median);
-        }
+        let tallies = rounds::alternate(servers.len(), *rounds, *seconds, |index, turn| {
+            let tally = setting.measure(case, &servers[index], turn);
+            tally.map(Some).map_err(|error| format!("{}: {error}", contenders[index].name))
+        })?;
+        rounds::print_table("message", contenders.iter().map(|contender| contender.name), &tallies);
         let rounds_of = |name| contenders.iter().position(|contender| contender.name == name);
         if let (Some(tokio), Some(epoll)) = (rounds_of(OUR_TOKIO), rounds_of(OUR_EPOLL)) {
-            if let Some(ratio) = ratio(&tallies[tokio], &tallies[epoll]) {
+            if let Some(ratio) = rounds::ratio(&tallies[tokio], &tallies[epoll]) {
                 println!("{OUR_TOKIO} to {OUR_EPOLL}: {ratio}");
             }
         }
-    }
-
-    /// Of processor time per message, each taken within its round.
-    fn ratio(rounds: &[Tally], to: &[Tally]) -> Option<Spread> {
-        Spread::of(
-            rounds.iter().zip(to).map(|(ours, floor)| ours.cpu_per_message() / floor.cpu_per_message()),
-        )
+        Ok(())
     }
 
     /// Memory of each server per idle connection, after one exchange on each.

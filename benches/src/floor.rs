@@ -1,8 +1,9 @@
-//! The bare epoll server: what is left of an echo server when everything but the system calls is taken away.
+//! The bare epoll server: what is left of a server when everything but the system calls is taken away.
 //!
-//! It parses nothing, in any mode: received bytes go back as they came, one `recv` and one `send` per readiness. It
-//! follows what makes such a server fast: one thread, one read buffer for all connections, edge-triggered events that
-//! are registered once, and no read that ends in would-block (a short read means that the socket is drained).
+//! It parses nothing, in any mode: what arrives is answered by an [`Answer`], which hardly looks at it, with one `recv`
+//! and one `send` per readiness. It follows what makes such a server fast: one thread, one read buffer for all
+//! connections, edge-triggered events that are registered once, and no read that ends in would-block (a short read means
+//! that the socket is drained).
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,13 +16,42 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
 
-const BUFFER: usize = 64 * 1024;
+/// Most bytes that are received at once.
+pub const BUFFER: usize = 64 * 1024;
 const EVENTS: usize = 256;
 /// The listener's event data; a connection's is its descriptor number.
 const LISTENER: u64 = u64::MAX;
 
-struct Connection {
+/// What the floor answers.
+pub trait Answer {
+    /// What a connection keeps from one read to the next.
+    type Rest: Default;
+
+    /// The bytes to send after `received`, at most [`BUFFER`] bytes, has arrived.
+    fn answer<'a>(&'a mut self, rest: &mut Self::Rest, received: &'a [u8]) -> &'a [u8];
+
+    /// Whether a connection ends behind its first answer.
+    fn ends(&self) -> bool {
+        false
+    }
+}
+
+/// Received bytes go back as they came.
+#[derive(Clone, Copy, Debug)]
+pub struct Echo;
+
+impl Answer for Echo {
+    type Rest = ();
+
+    #[inline]
+    fn answer<'a>(&'a mut self, (): &mut (), received: &'a [u8]) -> &'a [u8] {
+        received
+    }
+}
+
+struct Connection<R> {
     socket: OwnedFd,
+    rest: R,
     /// A part of an answer waits in [`Floor::unsent`]; nothing is read meanwhile.
     stalled: bool,
 }
@@ -31,11 +61,12 @@ enum Then {
     Close,
 }
 
-struct Floor {
+struct Floor<A: Answer> {
+    answers: A,
     /// By descriptor number.
-    connections: Vec<Option<Connection>>,
+    connections: Vec<Option<Connection<A::Rest>>>,
     buffer: Box<[u8]>,
-    /// Rests of answers that the kernel did not take, at most one buffer each.
+    /// Rests of answers that the kernel did not take, at most one answer each.
     unsent: HashMap<usize, Vec<u8>>,
 }
 
@@ -43,11 +74,14 @@ struct Floor {
 ///
 /// # Errors
 /// The listener or the epoll descriptor fails; a connection that fails is closed.
-pub fn serve(listener: &TcpListener) -> io::Result<Infallible> {
+pub fn serve<A: Answer>(listener: &TcpListener, answers: A) -> io::Result<Infallible> {
     listener.set_nonblocking(true)?;
+    // What is accepted inherits it.
+    sockopt::set_tcp_nodelay(listener, true)?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&poll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
-    let mut floor = Floor { connections: Vec::new(), buffer: vec![0; BUFFER].into(), unsent: HashMap::new() };
+    let mut floor =
+        Floor { answers, connections: Vec::new(), buffer: vec![0; BUFFER].into(), unsent: HashMap::new() };
     let mut events = Vec::with_capacity(EVENTS);
     loop {
         events.clear();
@@ -65,7 +99,7 @@ pub fn serve(listener: &TcpListener) -> io::Result<Infallible> {
     }
 }
 
-impl Floor {
+impl<A: Answer> Floor<A> {
     fn accept(&mut self, listener: &TcpListener, poll: &OwnedFd) -> io::Result<()> {
         loop {
             let socket = match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -74,14 +108,13 @@ impl Floor {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(error) => return Err(error.into()),
             };
-            sockopt::set_tcp_nodelay(&socket, true)?;
             let index = socket.as_raw_fd() as usize;
             let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             epoll::add(poll, &socket, EventData::new_u64(index as u64), interest)?;
             if self.connections.len() <= index {
                 self.connections.resize_with(index + 1, || None);
             }
-            self.connections[index] = Some(Connection { socket, stalled: false });
+            self.connections[index] = Some(Connection { socket, rest: A::Rest::default(), stalled: false });
         }
     }
 
@@ -92,9 +125,9 @@ impl Floor {
             self.flush(index)
         } else if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
             // No edge follows the end of the stream: read up to it.
-            self.echo(index, true)
+            self.exchange(index, true)
         } else if flags.contains(EventFlags::IN) {
-            self.echo(index, false)
+            self.exchange(index, false)
         } else {
             return;
         };
@@ -104,9 +137,9 @@ impl Floor {
         }
     }
 
-    /// Echoes until a short read, or until there is nothing left to read.
+    /// Answers until a short read, or until there is nothing left to read.
     #[inline]
-    fn echo(&mut self, index: usize, to_the_end: bool) -> Then {
+    fn exchange(&mut self, index: usize, to_the_end: bool) -> Then {
         let Some(connection) = &mut self.connections[index] else { return Then::Keep };
         loop {
             let received = match recv(&connection.socket, &mut *self.buffer, RecvFlags::empty()) {
@@ -116,15 +149,21 @@ impl Floor {
                 Err(Errno::INTR) => continue,
                 Err(_) => return Then::Close,
             };
-            let sent = match send(&connection.socket, &self.buffer[..received], SendFlags::NOSIGNAL) {
-                Ok(sent) => sent,
-                Err(Errno::AGAIN | Errno::INTR) => 0,
-                Err(_) => return Then::Close,
-            };
-            if sent < received {
-                connection.stalled = true;
-                self.unsent.insert(index, self.buffer[sent..received].to_vec());
-                return Then::Keep;
+            let answer = self.answers.answer(&mut connection.rest, &self.buffer[..received]);
+            if !answer.is_empty() {
+                let sent = match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
+                    Ok(sent) => sent,
+                    Err(Errno::AGAIN | Errno::INTR) => 0,
+                    Err(_) => return Then::Close,
+                };
+                if sent < answer.len() {
+                    connection.stalled = true;
+                    self.unsent.insert(index, answer[sent..].to_vec());
+                    return Then::Keep;
+                }
+                if self.answers.ends() {
+                    return Then::Close;
+                }
             }
             if received < self.buffer.len() && !to_the_end {
                 return Then::Keep;
@@ -148,6 +187,9 @@ impl Floor {
         }
         self.unsent.remove(&index);
         connection.stalled = false;
-        self.echo(index, true)
+        if self.answers.ends() {
+            return Then::Close;
+        }
+        self.exchange(index, true)
     }
 }

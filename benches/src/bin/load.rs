@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     use workerman_benches::arguments::Arguments;
     use workerman_benches::load::{self, Plan};
     use workerman_benches::process;
+    use workerman_benches::traffic::Timing;
 
     process::end_with_parent()?;
     let mut arguments = Arguments::of_process();
@@ -27,9 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         connections: arguments.option("--connections")?.or(idle).unwrap_or(64),
         outstanding: arguments.option("--outstanding")?.unwrap_or(1),
         size: arguments.option("--size")?.unwrap_or(64),
-        warm_up,
-        duration,
-        server: arguments.option("--pid")?,
+        timing: Timing { warm_up, duration, server: arguments.option("--pid")? },
         wire: arguments.word("protocol (tcp, text or frame)")?,
         address: arguments.word("address")?,
     };
