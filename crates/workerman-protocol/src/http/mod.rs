@@ -5,6 +5,9 @@
 //! that streams is polled there too, as fast as the peer takes it.
 
 mod body;
+mod chunked;
+mod client;
+mod convert;
 mod cookie;
 mod date;
 mod error;
@@ -12,17 +15,21 @@ mod form;
 mod head;
 mod headers;
 mod link;
+mod parse;
 mod request;
 mod response;
+mod server;
 
 pub use body::Body;
+pub use client::{ClientEvent, ClientQueue, ClientRequest, HttpClient};
 pub use cookie::{Cookie, CookieError, Cookies, SameSite};
 pub use error::{BodyError, BoxError, Error};
 pub use form::{FormValue, MAX_DEPTH, MAX_VARIABLES, Pairs};
 pub use head::{Fields, RequestHead, Version};
 pub use headers::Headers;
-pub use link::{Gone, Reply};
+pub use link::{Answers, Reply, ReplyError};
 pub use request::{BadRequest, Request, RequestBuilder};
-pub use response::Response;
+pub use response::{ReadError, Response};
+pub use server::{Admission, Http};
 
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};

@@ -111,6 +111,10 @@ impl Request {
         self.extras.as_ref().map(|extras| &extras.extensions)
     }
 
+    pub(super) fn take_extensions(&mut self) -> Option<http::Extensions> {
+        self.extras.as_mut().map(|extras| std::mem::take(&mut extras.extensions))
+    }
+
     /// Values to be attached, one of each type.
     pub fn extensions_mut(&mut self) -> &mut http::Extensions {
         &mut self.extras.get_or_insert_default().extensions

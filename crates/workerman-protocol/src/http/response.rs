@@ -1,24 +1,57 @@
 //! A response: what a server's handler returns, and what a client gets.
 
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION};
+use futures_core::Stream;
+use http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE, UPGRADE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{Body, Error, Headers, Version};
+pub use self::read::ReadError;
+use super::cookie::Cookie;
+use super::parse::is_token;
+use super::{Body, BoxError, Error, Headers, Version};
+
+/// What a reference may not have as it is (RFC 3986 section 2); `%` begins what is encoded already.
+const IN_REFERENCE: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// A response: status, fields, body.
 ///
 /// `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are the protocol's own: it writes them as the request
 /// and the body demand.
 ///
+/// A mistake in building one (a line break in a field, a cookie that browsers would drop) is kept in it, the first one:
+/// the client gets a 500, and `on_error` is told. So nothing has to be unwrapped on the way.
+///
+/// What becomes one by itself: `&'static str` and `String` (a page, `text/html; charset=utf-8`, as in the original),
+/// `Bytes` and `Vec<u8>` (`application/octet-stream`), a [`StatusCode`] (no body), a pair of a status and one of these,
+/// an [`http::Response`].
+///
 /// # Examples
 /// ```
-/// use workerman_protocol::http::Response;
-/// let response = Response::text("hi").header("x-kind", "greeting");
+/// use workerman_protocol::http::{Cookie, Response, StatusCode};
+/// let response = Response::text("hi").header("x-kind", "greeting").cookie(Cookie::new("seen", "yes"));
 /// assert_eq!(response.status(), 200);
 /// assert_eq!(response.headers().get_str("X-Kind"), Some("greeting"));
+/// assert_eq!(response.headers().get_str("Set-Cookie"), Some("seen=yes"));
+///
+/// let page = Response::from((StatusCode::NOT_FOUND, "<h1>nothing here</h1>"));
+/// assert_eq!((page.status().as_u16(), page.content_type()), (404, Some("text/html; charset=utf-8")));
 /// ```
 #[derive(Default)]
 pub struct Response {
@@ -86,9 +119,91 @@ impl Response {
         Self { preset: Preset::Json, body: body.into(), ..Self::default() }
     }
 
-    /// A redirect with 302 Found.
-    pub fn redirect(location: impl TryInto<HeaderValue>) -> Self {
-        Self::new(StatusCode::FOUND).header(LOCATION, location)
+    /// A value as JSON.
+    ///
+    /// One that JSON cannot express (a map with keys that are no text, an error of its own) makes the response an error.
+    ///
+    /// # Examples
+    /// ```
+    /// use workerman_protocol::http::Response;
+    /// let response = Response::json([1, 2, 3]);
+    /// assert_eq!(response.body_ref().as_bytes().unwrap(), "[1,2,3]");
+    /// assert_eq!(response.content_type(), Some("application/json"));
+    /// ```
+    #[cfg(feature = "serde")]
+    pub fn json(value: impl serde::Serialize) -> Self {
+        match serde_json::to_vec(&value) {
+            Ok(text) => Self::json_text(text),
+            Err(error) => {
+                let mut response = Self::default();
+                response.spoil(Error::Body(super::BodyError::Source(error.into())));
+                response
+            }
+        }
+    }
+
+    /// A body that is read from a stream of pieces while it is sent: in chunks, as fast as the client takes it, and
+    /// dropped when the client leaves.
+    ///
+    /// Of no particular type until a `Content-Type` is set. For one of known length, or with trailers, see [`Body`].
+    pub fn stream<S, B, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        Self::bytes(Body::stream(stream))
+    }
+
+    /// A redirect with 302 Found; [`with_status`](Self::with_status) makes it another: 301, 303, 307, 308.
+    ///
+    /// `location` is a reference: an address or a path. What has no place in one, spaces and all but ASCII, is
+    /// percent-encoded; a control character makes the response an error. Where a client may choose the location, check
+    /// that it stays on the site: `//elsewhere` does not.
+    ///
+    /// # Examples
+    /// ```
+    /// use workerman_protocol::http::Response;
+    /// let response = Response::redirect("/a b?c=\u{e9}").with_status(303);
+    /// assert_eq!(response.headers().get_str("location"), Some("/a%20b?c=%C3%A9"));
+    /// ```
+    pub fn redirect(location: impl AsRef<str>) -> Self {
+        let location = location.as_ref();
+        let mut response = Self::new(StatusCode::FOUND);
+        if location.bytes().any(|byte| byte.is_ascii_control()) {
+            response.spoil(Error::Field {
+                name: "location".into(),
+                reason: "its value has a forbidden character",
+            });
+            return response;
+        }
+        response.header(LOCATION, utf8_percent_encode(location, IN_REFERENCE).to_string())
+    }
+
+    /// A page that is not there: 404 with a short text.
+    pub fn not_found() -> Self {
+        Self::text("404 Not Found\n").with_status(StatusCode::NOT_FOUND)
+    }
+
+    /// An answer without a body that says so: 204.
+    pub fn no_content() -> Self {
+        Self::new(StatusCode::NO_CONTENT)
+    }
+
+    /// Takes the client's offer to speak another protocol: 101, with its name as the client wrote it in `Upgrade`.
+    ///
+    /// Without such an offer it cannot be sent.
+    pub fn switching_protocols(name: &str) -> Self {
+        let mut response = Self::new(StatusCode::SWITCHING_PROTOCOLS);
+        // RFC 9110 section 7.8: a name, and maybe a version behind a slash.
+        if name.splitn(2, '/').all(|part| is_token(part.as_bytes())) {
+            return response.header(UPGRADE, name);
+        }
+        response.spoil(Error::Field {
+            name: "upgrade".into(),
+            reason: "the name of the protocol is not a token",
+        });
+        response
     }
 
     /// The status.
@@ -119,6 +234,19 @@ impl Response {
     #[must_use]
     pub fn append(self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         self.field(name, value, Headers::append)
+    }
+
+    /// Sets a cookie, beside those that are set already.
+    ///
+    /// One that cannot be set, or that browsers would drop, makes the response an error.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // a cookie is made where it is set
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        match cookie.to_value() {
+            Ok(value) => self.headers.append(SET_COOKIE, value),
+            Err(error) => self.spoil(Error::Message(error.reason())),
+        }
+        self
     }
 
     fn field(
@@ -185,6 +313,13 @@ impl Response {
         self
     }
 
+    /// Puts fields behind the body. They are sent in chunks; a client of HTTP/1.0 does not get them.
+    #[must_use]
+    pub fn trailers(mut self, trailers: Headers) -> Self {
+        self.body = self.body.with_trailers(trailers);
+        self
+    }
+
     /// The body, to be read or replaced.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
@@ -213,35 +348,5 @@ impl fmt::Debug for Response {
             .field("headers", &self.headers)
             .field("body", &self.body)
             .finish_non_exhaustive()
-    }
-}
-
-impl From<StatusCode> for Response {
-    fn from(status: StatusCode) -> Self {
-        Self::new(status)
-    }
-}
-
-impl From<&'static str> for Response {
-    fn from(text: &'static str) -> Self {
-        Self::html(text)
-    }
-}
-
-impl From<String> for Response {
-    fn from(text: String) -> Self {
-        Self::html(text)
-    }
-}
-
-impl From<Bytes> for Response {
-    fn from(bytes: Bytes) -> Self {
-        Self::bytes(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Response {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::bytes(bytes)
     }
 }

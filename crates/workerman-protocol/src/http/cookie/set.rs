@@ -8,6 +8,7 @@ use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::date::date;
+use super::super::parse::is_token;
 
 /// What stays as it is in a value: the unreserved characters of RFC 3986 section 2.3.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -76,29 +77,40 @@ impl SameSite {
 
 /// Why a cookie cannot be set, or would be dropped by browsers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.reason())]
 #[non_exhaustive]
 pub enum CookieError {
     /// The name is empty or not a token.
-    #[error("the name of a cookie must be a token")]
     Name,
     /// A raw value has characters that cookies cannot have.
-    #[error("the value of a cookie has a forbidden character")]
     Value,
     /// Name and value are too long together.
-    #[error("name and value of a cookie are longer than {MAX_PAIR} bytes")]
     TooLong,
     /// The domain is not the name of a host.
-    #[error("the domain of a cookie must be the name of a host")]
     Domain,
     /// The path does not begin with `/`, or has characters that it cannot have.
-    #[error("the path of a cookie must begin with a slash and have no semicolon or control character")]
     Path,
     /// The cookie must be `Secure`: for a prefix of its name, `SameSite=None` or `Partitioned`.
-    #[error("the cookie must be secure")]
     Insecure,
     /// The prefix of the name forbids a domain and demands the path `/`, or demands `HttpOnly`.
-    #[error("the prefix of the cookie's name demands other attributes")]
     Prefix,
+}
+
+impl CookieError {
+    /// The same as static text.
+    pub(in super::super) fn reason(self) -> &'static str {
+        match self {
+            Self::Name => "the name of a cookie must be a token",
+            Self::Value => "the value of a cookie has a forbidden character",
+            Self::TooLong => "name and value of a cookie are longer than 4096 bytes",
+            Self::Domain => "the domain of a cookie must be the name of a host",
+            Self::Path => {
+                "the path of a cookie must begin with a slash, without semicolon and control characters"
+            }
+            Self::Insecure => "the cookie must be secure, for its prefix, partition or SameSite=None",
+            Self::Prefix => "the prefix of the cookie's name demands other attributes",
+        }
+    }
 }
 
 impl Cookie {
@@ -220,7 +232,7 @@ impl Cookie {
     }
 
     fn check(&self) -> Result<(), CookieError> {
-        if self.name.is_empty() || !self.name.bytes().all(is_token) {
+        if !is_token(self.name.as_bytes()) {
             return Err(CookieError::Name);
         }
         let value = &self.value;
@@ -260,11 +272,6 @@ impl Cookie {
         let fits = !host || (self.domain.is_none() && self.path.as_deref() == Some("/"));
         if fits && (!script || self.http_only) { Ok(()) } else { Err(CookieError::Prefix) }
     }
-}
-
-/// A character of a token (RFC 9110 section 5.6.2).
-pub(in super::super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// RFC 6265bis section 4.1.1.

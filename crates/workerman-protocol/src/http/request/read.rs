@@ -191,8 +191,8 @@ impl Request {
     /// ```
     /// use workerman_protocol::http::Request;
     /// let request = Request::builder("GET", "/?page=2&size=10").build()?;
-    /// let (page, size): (Option<(String, u32)>, Option<(String, u32)>) = request.query_as()?;
-    /// assert_eq!((page.unwrap().1, size.unwrap().1), (2, 10));
+    /// let query: std::collections::BTreeMap<&str, u32> = request.query_as()?;
+    /// assert_eq!((query["page"], query["size"]), (2, 10));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn query_as<'de, T: serde::Deserialize<'de>>(&'de self) -> Result<T, BadRequest> {
