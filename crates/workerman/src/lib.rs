@@ -30,6 +30,8 @@ mod bind;
 mod error;
 mod handle;
 mod hook;
+#[cfg(feature = "http")]
+pub mod http;
 mod join;
 mod run;
 mod run_all;
@@ -63,6 +65,8 @@ pub mod prelude {
         Address, Bytes, Client, CloseReason, Connection, Frame, Handle, Line, Protocol, Raw, Reconnect,
         SendError, Sent, Settings, Text, Timer, Worker, WorkerConnection, run_all, sleep,
     };
+    #[cfg(feature = "http")]
+    pub use crate::http::{Admission, Body, Http, Request, Response};
 }
 
 /// The servers of the READMEs compile.

@@ -107,7 +107,7 @@ impl<P: Protocol> Worker<P> {
         Self::of(&["tcp"], make).also(address)
     }
 
-    fn of(schemes: &'static [&'static str], make: impl Fn() -> P + Send + Sync + 'static) -> Self {
+    pub(crate) fn of(schemes: &'static [&'static str], make: impl Fn() -> P + Send + Sync + 'static) -> Self {
         Self {
             name: UNNAMED.to_owned(),
             targets: Vec::new(),
@@ -153,7 +153,7 @@ impl<P: Protocol> Worker<P> {
     }
 
     /// Changes the protocol that the worker was made with: for the settings of one protocol on the builder.
-    #[allow(dead_code)] // the builders of protocols with settings of their own, each a feature, use it
+    #[cfg_attr(not(feature = "http"), allow(dead_code))] // the builders of protocols with settings of their own use it
     pub(crate) fn configure(self, change: impl FnOnce(P) -> P) -> Self
     where
         P: Clone + Sync,

@@ -7,6 +7,7 @@ mod tests;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -42,7 +43,16 @@ enum Kind {
     Empty,
     Full(Bytes),
     Incoming(Incoming),
-    Boxed(Boxed),
+    /// Locked for its length alone; what reads it owns it. So a body is `Sync` whatever is in it.
+    Boxed(Mutex<Boxed>),
+}
+
+fn owned(boxed: &mut Mutex<Boxed>) -> &mut Boxed {
+    boxed.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn locked(boxed: &Mutex<Boxed>) -> MutexGuard<'_, Boxed> {
+    boxed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Body {
@@ -85,7 +95,7 @@ impl Body {
     }
 
     fn boxed(body: impl http_body::Body<Data = Bytes, Error = BoxError> + Send + 'static) -> Self {
-        Self { kind: Kind::Boxed(Box::pin(body)), trailers: None }
+        Self { kind: Kind::Boxed(Mutex::new(Box::pin(body))), trailers: None }
     }
 
     pub(crate) fn incoming(incoming: Incoming) -> Self {
@@ -129,7 +139,7 @@ impl Body {
             Kind::Empty => Some(0),
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Incoming(incoming) => incoming.left(),
-            Kind::Boxed(boxed) => boxed.size_hint().exact(),
+            Kind::Boxed(boxed) => locked(boxed).size_hint().exact(),
         }
     }
 
@@ -175,7 +185,7 @@ impl Body {
                     }
                     return Poll::Ready(polled);
                 }
-                Kind::Boxed(boxed) => match std::task::ready!(boxed.as_mut().poll_frame(cx)) {
+                Kind::Boxed(boxed) => match std::task::ready!(owned(boxed).as_mut().poll_frame(cx)) {
                     None => self.kind = Kind::Empty,
                     Some(Err(error)) => {
                         self.kind = Kind::Empty;
@@ -301,7 +311,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Boxed(boxed) => boxed.size_hint(),
+            Kind::Boxed(boxed) => locked(boxed).size_hint(),
             _ => self.len().map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
