@@ -6,7 +6,9 @@
 //! Frame a message, hold a listener, or block the thread of a loop: files are read and written elsewhere.
 #![forbid(unsafe_code)]
 
+pub mod cors;
 #[cfg(feature = "files")]
 pub mod files;
 #[cfg(feature = "multipart")]
 pub mod multipart;
+pub mod routes;

@@ -411,7 +411,7 @@ fn what_may_not_be_read_is_forbidden_and_tells_nothing() {
 
     let site = Site::new();
     site.write("a.txt", TEN);
-    fs::set_permissions(site.root.join("a.txt"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.root.join("a.txt"), fs::Permissions::from_mode(0o0)).unwrap();
     if File::open(site.root.join("a.txt")).is_ok() {
         // Who may do everything is refused nothing.
         return;
