@@ -90,16 +90,18 @@ impl Multipart {
     /// # Errors
     /// It is not the content type of a form, or the body says that it is larger than the limits allow.
     pub fn new(content_type: &str, body: impl Into<Body>, limits: Limits) -> Result<Self, MultipartError> {
-        let body = body.into();
-        let boundary = Boundary::of(content_type)?;
+        Self::begin(&Boundary::of(content_type)?, body.into(), limits)
+    }
+
+    fn begin(boundary: &Boundary, body: Body, limits: Limits) -> Result<Self, MultipartError> {
         if body.len().is_some_and(|length| length > limits.total) {
             return Err(MultipartError::TooLarge { what: "bytes", limit: limits.total });
         }
-        let parser = Parser::new(&boundary, limits.clone());
+        let parser = Parser::new(boundary, limits.clone());
         Ok(Self { parser, body, piece: Bytes::new(), in_part: false, limits })
     }
 
-    /// The form of a request, whose body is taken out.
+    /// The form of a request, whose body is taken out if it is one.
     ///
     /// # Errors
     /// As [`new`](Self::new); a request with two content types is refused too.
@@ -108,9 +110,9 @@ impl Multipart {
         let (Some(content_type), None) = (types.next(), types.next()) else {
             return Err(MultipartError::ContentType("there is not one content type"));
         };
-        let content_type = content_type.to_owned();
+        let boundary = Boundary::of(content_type)?;
         drop(types);
-        Self::new(&content_type, std::mem::take(request.body_mut()), limits)
+        Self::begin(&boundary, std::mem::take(request.body_mut()), limits)
     }
 
     /// The next part; `None` when the form and its body are over. What is left of the part before is skipped.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use proptest::prelude::*;
 use workerman_http::multipart::{Form, Limits, Multipart, MultipartError, Upload};
-use workerman_protocol::http::{Body, BodyError};
+use workerman_protocol::http::{Body, BodyError, Request};
 
 /// A part as a client has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -384,4 +384,25 @@ fn a_file_is_kept_on_another_file_system_too() {
         assert_eq!(std::fs::read(&kept).unwrap(), data);
     });
     assert_eq!((count(folder.path()), count(other.path())), (0, 1));
+}
+
+#[test]
+fn a_request_has_a_form_if_it_says_so_once() {
+    let body = encode(&[field("a", "1")], "b");
+    let request = |types: &[&'static str]| {
+        let request = Request::builder("POST", "/").body(body.clone());
+        types.iter().fold(request, |request, value| request.append("Content-Type", *value)).build().unwrap()
+    };
+    let form = "multipart/form-data; boundary=b";
+    run(async {
+        let mut good = request(&[form]);
+        let read = Form::read(&mut good, Limits::new()).await.unwrap();
+        assert_eq!((read.text("a"), good.bytes().map(Bytes::len)), (Some("1"), Some(0)));
+        for types in [&[][..], &[form, form], &["application/x-www-form-urlencoded"]] {
+            let mut bad = request(types);
+            let error = Form::read(&mut bad, Limits::new()).await.unwrap_err();
+            assert_eq!(error.status(), 415, "{types:?}: {error}");
+            assert_eq!(bad.bytes(), Some(&Bytes::from(body.clone())), "the body is still there");
+        }
+    });
 }

@@ -299,6 +299,10 @@ impl Parser {
         if self.head.len() > 2 && !self.head.ends_with(b"\r\n\r\n") {
             return Ok(None);
         }
+        // Its line would be one of a head if it has a colon, and is a boundary for RFC 2046.
+        if self.head.starts_with(&self.delimiter[LINE_BREAK..]) || self.finder.find(&self.head).is_some() {
+            return Err(MultipartError::Malformed("a head has a boundary in it"));
+        }
         let head = PartHead::parse(std::mem::take(&mut self.head).into(), &self.limits)?;
         self.is_file = head.is_file();
         self.files += usize::from(self.is_file);

@@ -138,6 +138,9 @@ fn what_breaks_the_rules_is_malformed() {
         "^|X: y\n@a1|^--",
         "^|X: y\r@a1|^--",
         "^|^--",
+        // Names of fields that are boundaries.
+        "^|^: y|@a1|^--",
+        "^|X: y|^: y|@a1|^--",
     ] {
         let error = parse_short(short).expect_err(short);
         assert!(matches!(error, MultipartError::Malformed(_)), "{short:?}: {error}");
