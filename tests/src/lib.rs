@@ -1,6 +1,7 @@
 //! Shared pieces of the integration tests.
 #![forbid(unsafe_code)]
 
+pub mod asking;
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
 pub mod http;

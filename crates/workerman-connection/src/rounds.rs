@@ -119,7 +119,8 @@ impl Slots {
         true
     }
 
-    /// Writes replies that have been held back for a whole turn; `true` if there are younger ones.
+    /// Writes replies that have been held back for a whole turn; `true` if there are younger ones, or if a connection has
+    /// work left over since.
     pub(crate) fn run_held<B: Backend>(&mut self, io: &mut B) -> bool {
         if self.held.is_empty() {
             return false;
@@ -142,6 +143,6 @@ impl Slots {
             slot.held = 0;
             self.drive_as(io, id, now, true, |endpoint, io, env| endpoint.stirred(io, env));
         }
-        !self.held.is_empty()
+        !(self.held.is_empty() && self.again.is_empty())
     }
 }
