@@ -19,6 +19,7 @@ mod parse;
 mod request;
 mod response;
 mod server;
+pub mod sse;
 
 pub use body::Body;
 pub use client::{ClientEvent, ClientQueue, ClientRequest, HttpClient};

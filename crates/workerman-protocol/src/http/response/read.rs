@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::super::BodyError;
+use super::super::sse::EventError;
 use super::Response;
 
 /// Why the body of a response cannot be read as what is wanted of it.
@@ -12,6 +13,9 @@ pub enum ReadError {
     /// The body broke off, or is too long.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// A server-sent event is longer than its reader allows.
+    #[error(transparent)]
+    Event(#[from] EventError),
     /// The body is not UTF-8.
     #[error("the body is not text in UTF-8")]
     NotText,
