@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::Notify;
@@ -165,6 +166,7 @@ impl Protocol for Asking {
         let line = String::from_utf8_lossy(&input[..end]).into_owned();
         match line.split_once(' ') {
             Some(("PUT", length)) => {
+                let length = length.split_once(' ').map_or(length, |(length, _)| length);
                 let (feed, body) = body(length.parse().map_err(|_| Bad("not a length"))?);
                 self.body = Some(feed);
                 input.advance(end + 1);
@@ -335,8 +337,12 @@ async fn act_async(
 ) -> Result<Option<Answer>, BoxError> {
     if let Some(mut body) = ask.body.take() {
         let mut note = Dropped(Some(seen.clone()));
-        if ask.line.ends_with("slowly") {
-            tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+        if ask.line.ends_with("paused") {
+            conn.pause();
+        }
+        if ask.line.ends_with("slowly") || ask.line.ends_with("paused") {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            conn.resume();
         }
         let (mut length, mut sum) = (0, 0);
         while let Some(bytes) = body.next().await {
