@@ -64,17 +64,38 @@ fn split(form: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
+/// What forms are made of: low bytes stand for these, the others for themselves.
+const SCRAPS: [&str; 9] = [
+    "\r\n--b",
+    "\r\n",
+    "--",
+    "Content-Disposition: form-data; name=\"a\"",
+    "; filename=\"../x\"",
+    "; filename*=utf-8''%41",
+    "Content-Type: a/b",
+    "\r\n--b\r\nContent-Disposition: form-data; name=b\r\n\r\n",
+    "\r\n--b--",
+];
+
+fn expand(short: &[u8]) -> Vec<u8> {
+    let scrap = |byte: &u8| SCRAPS.get(usize::from(*byte)).map(|scrap| scrap.as_bytes());
+    short.iter().flat_map(|byte| scrap(byte).unwrap_or(std::slice::from_ref(byte))).copied().collect()
+}
+
+fuzz_target!(|input: (u64, Vec<u8>)| {
     let (sizes, form) = input;
+    let form = expand(&form);
     let whole = parse(std::iter::once(&form[..]));
 
+    // Pieces of 1 to 16 bytes, of each size in its turn.
     let mut rest = &form[..];
-    let mut sizes = sizes.into_iter().chain(std::iter::repeat(1));
+    let mut turn = 0;
     let cut = parse(std::iter::from_fn(|| {
-        let size = usize::from(sizes.next()?).min(rest.len());
-        let (piece, behind) = rest.split_at(size);
+        let size = 1 + (sizes >> (turn % 16 * 4) & 15) as usize;
+        turn += 1;
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
         rest = behind;
-        (size > 0 || !rest.is_empty()).then_some(piece)
+        (!piece.is_empty()).then_some(piece)
     }));
     match (whole, cut) {
         (Ok(whole), Ok(cut)) => {
