@@ -1,23 +1,11 @@
 //! The conformance data of HTTP/1.1, against the reference reader and against the server.
 #![forbid(unsafe_code)]
 
-use workerman_tests::http::data::{Case, Expected, Message, Setting, Side, load};
-use workerman_tests::http::reference::{self, Answered, Asked, Field, Limits};
+use workerman_tests::http::data::{Expected, Message, Side, load};
+use workerman_tests::http::drive;
+use workerman_tests::http::reference::{self, Answered, Asked, Field};
+use workerman_tests::http::server::limits;
 use workerman_tests::http::text::show;
-
-fn limits(case: &Case) -> Limits {
-    let mut limits = Limits::default();
-    for (setting, value) in &case.settings {
-        *match setting {
-            Setting::RequestLine => &mut limits.first_line,
-            Setting::Head => &mut limits.head,
-            Setting::Fields => &mut limits.fields,
-            Setting::Body => &mut limits.body,
-            Setting::ChunkExtension => &mut limits.chunk_extension,
-        } = *value;
-    }
-    limits
-}
 
 fn same_fields(expected: &Message, fields: &[Field]) -> bool {
     expected.fields.iter().all(|(name, values)| {
@@ -76,5 +64,11 @@ fn the_reference_agrees_with_the_data_of_the_client() {
             wrong.push(format!("{}: {} gave {found:?}", case.place, show(&case.bytes)));
         }
     }
+    assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
+}
+
+#[test]
+fn the_server_gives_the_verdict_of_each_case_however_it_is_cut() {
+    let wrong: Vec<String> = load(Side::Server).iter().filter_map(|case| drive::run(case).err()).collect();
     assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
 }

@@ -1,5 +1,7 @@
 //! HTTP/1.1 conformance: the data of `tests/data/http`, a second parser to compare with, and what runs a case.
 
 pub mod data;
+pub mod drive;
 pub mod reference;
+pub mod server;
 pub mod text;

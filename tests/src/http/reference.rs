@@ -69,6 +69,8 @@ pub struct Request {
 pub struct Response {
     /// The status code.
     pub status: u16,
+    /// The codes of the interim responses before it.
+    pub interim: Vec<u16>,
     /// The rest.
     pub message: Message,
 }
@@ -138,17 +140,18 @@ pub fn responses(input: &[u8], asked: &[&str], ended: bool, limits: &Limits) -> 
     let mut outcomes = Vec::new();
     let mut reader = Reader { input, at: 0 };
     for method in asked {
+        let mut interim = Vec::new();
         let response = loop {
             match reader.response(method.as_bytes(), ended, limits) {
                 // RFC 9110 15.2: any number of interim responses may come before the final one.
-                Ok(response) if (100..200).contains(&response.status) => {}
+                Ok(response) if (100..200).contains(&response.status) => interim.push(response.status),
                 other => break other,
             }
         };
         match response {
             Ok(response) => {
                 let close = response.message.close;
-                outcomes.push(Answered::Response(response));
+                outcomes.push(Answered::Response(Response { interim, ..response }));
                 if close {
                     return outcomes;
                 }
@@ -327,7 +330,7 @@ impl<'a> Reader<'a> {
             }
         }
         message.end = self.at;
-        Ok(Response { status, message })
+        Ok(Response { status, interim: Vec::new(), message })
     }
 
     fn sized(&mut self, length: u64, limits: &Limits) -> Result<Vec<u8>, Stop> {

@@ -119,43 +119,36 @@ impl Chunked {
     /// The end of the size line, without its line end, once it is there.
     fn line(&mut self, input: &[u8]) -> Result<Option<usize>, ChunkError> {
         let most = DIGITS + self.limits.extensions.saturating_sub(self.extensions);
-        let from = self.scanned;
-        if let Some(at) = memchr::memchr(b'\n', &input[from..]) {
-            let at = from + at;
-            if at == 0 || input[at - 1] != b'\r' {
-                return Err(ChunkError::Malformed("a chunk size line that does not end with CR LF"));
-            }
-            return if at - 1 > most { Err(Self::line_too_long(input)) } else { Ok(Some(at - 1)) };
-        }
-        self.scanned = input.len();
         // As early as it can be told: what is no digit and no extension is nothing.
-        let digits = input.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let digits = input.iter().take(DIGITS + 1).take_while(|byte| byte.is_ascii_hexdigit()).count();
         let wrong = match input.get(digits) {
+            _ if digits > DIGITS => true,
             Some(b';' | b' ' | b'\t') => digits == 0,
-            Some(b'\r') => digits == 0 || input.len() > digits + 1,
+            Some(b'\r') => digits == 0 || input.get(digits + 1).is_some_and(|next| *next != b'\n'),
             Some(_) => true,
-            None => digits > DIGITS,
+            None => false,
         };
         if wrong {
-            return Err(ChunkError::Malformed("a chunk size that is not a number"));
+            return Err(ChunkError::Malformed("a chunk size that is not a number of at most 16 digits"));
         }
-        // One more for the CR.
-        if input.len() > most + 1 { Err(Self::line_too_long(input)) } else { Ok(None) }
-    }
-
-    fn line_too_long(line: &[u8]) -> ChunkError {
-        if line.iter().take(DIGITS + 1).all(u8::is_ascii_hexdigit) {
-            return ChunkError::Malformed("a chunk size of more than 16 digits");
+        let from = self.scanned;
+        self.scanned = input.len();
+        match memchr::memchr(b'\n', &input[from..]).map(|at| from + at) {
+            Some(at) if at > most + 1 => Err(ChunkError::TooLarge("chunk extensions")),
+            Some(at) if input[at - 1] != b'\r' => {
+                Err(ChunkError::Malformed("a chunk size line that does not end with CR LF"))
+            }
+            Some(at) => Ok(Some(at - 1)),
+            // One more for the CR.
+            None if input.len() > most + 1 => Err(ChunkError::TooLarge("chunk extensions")),
+            None => Ok(None),
         }
-        ChunkError::TooLarge("chunk extensions")
     }
 
     /// `chunk-size [ chunk-ext ]`.
     fn size(&mut self, line: &[u8]) -> Result<u64, ChunkError> {
+        // There is one at least, and not too many: `line` has looked.
         let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        if digits == 0 || digits > DIGITS {
-            return Err(ChunkError::Malformed("a chunk size that is not a number of at most 16 digits"));
-        }
         let size = line[..digits].iter().fold(0u64, |size, digit| {
             (size << 4) | u64::from((*digit as char).to_digit(16).unwrap_or_default())
         });
@@ -164,6 +157,9 @@ impl Chunked {
             return Err(ChunkError::Malformed("a chunk size beyond 63 bits"));
         }
         self.extensions += line.len() - digits;
+        if self.extensions > self.limits.extensions {
+            return Err(ChunkError::TooLarge("chunk extensions"));
+        }
         check_extensions(&line[digits..])?;
         Ok(size)
     }
@@ -175,20 +171,32 @@ impl Chunked {
             self.state = State::Done;
             return Ok(Chunk::End(None));
         }
+        let most = self.limits.trailers.saturating_add(4);
+        let seen = &input[..input.len().min(most)];
         let from = self.scanned;
-        self.scanned = input.len();
+        self.scanned = seen.len();
+        // RFC 9112 section 2.2: a CR or LF is a part of a line end, or an error.
+        if from > 0 && seen[from - 1] == b'\r' && seen.get(from).is_some_and(|next| *next != b'\n') {
+            return Err(BARE);
+        }
         let mut end = None;
-        for at in memchr::memchr_iter(b'\n', &input[from..]) {
+        for at in memchr::memchr2_iter(b'\r', b'\n', &seen[from..]) {
             let at = from + at;
-            if at == 0 || input[at - 1] != b'\r' {
-                return Err(ChunkError::Malformed("a trailer line that does not end with CR LF"));
+            if seen[at] == b'\r' {
+                if seen.get(at + 1).is_some_and(|next| *next != b'\n') {
+                    return Err(BARE);
+                }
+                continue;
             }
-            if at >= 3 && input[at - 3..at] == *b"\r\n\r" {
+            if at == 0 || seen[at - 1] != b'\r' {
+                return Err(BARE);
+            }
+            if at >= 3 && seen[at - 3..at] == *b"\r\n\r" {
                 end = Some(at + 1);
                 break;
             }
         }
-        if end.unwrap_or(input.len()) > self.limits.trailers.saturating_add(4) {
+        if end.is_none() && input.len() >= most {
             return Err(ChunkError::TooLarge("the trailer section"));
         }
         let Some(end) = end else { return Ok(Chunk::Need(1)) };
@@ -198,6 +206,8 @@ impl Chunked {
         Ok(Chunk::End((!trailers.is_empty()).then_some(trailers)))
     }
 }
+
+const BARE: ChunkError = ChunkError::Malformed("a trailer line that does not end with CR LF");
 
 /// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )` (RFC 9112 section 7.1.1).
 fn check_extensions(mut rest: &[u8]) -> Result<(), ChunkError> {

@@ -123,7 +123,16 @@ fn parse_with<'a>(
     let len = match request.parse_with_uninit_headers(input, slots) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return scan::partial(input, limits).map(|()| None),
-        Err(error) => return Err(scan::refusal(input, error, limits)),
+        Err(httparse::Error::Version) if scan::awaits_version(input) => {
+            return scan::partial(input, limits).map(|()| None);
+        }
+        Err(error) => {
+            // The limit of the head comes first where it is reached first.
+            for most in limits.head..input.len() {
+                parse(&input[..most], limits)?;
+            }
+            return Err(scan::refusal(input, error, limits));
+        }
     };
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(refuse(400, "no request line"));

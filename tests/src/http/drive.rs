@@ -1,0 +1,128 @@
+//! Cases through the server's protocol, without a socket.
+
+use std::time::Instant;
+
+use workerman_protocol::testing::{Ended, Harness};
+
+use super::data::{Case, Expected};
+use super::server::{CANARY, Exchange, check, essence, protocol, seen};
+use super::text::show;
+
+/// Inputs up to this length are cut at every byte.
+const SHORT: usize = 700;
+/// Inputs up to this length come byte by byte.
+const BYTEWISE: usize = 20_000;
+/// How many ways to cut a long input into many pieces are tried.
+const ROUNDS: usize = 8;
+
+/// Lets the pieces arrive, one after the other. What is open at the end is as it is: nobody says that no more will come.
+pub fn exchange<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a [u8]>) -> Exchange {
+    let mut harness = Harness::new(protocol(case), Instant::now()).answer(|request| Some(seen(request)));
+    let mut output = Vec::new();
+    for piece in pieces {
+        harness.feed(piece);
+        output.extend_from_slice(&harness.output());
+    }
+    Exchange { output, ended: harness.is_finished() || !harness.is_open() }
+}
+
+/// The input in the pieces that `cuts` bound.
+fn pieces<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut start = 0;
+    let mut pieces = Vec::new();
+    for &cut in cuts.iter().chain([&input.len()]) {
+        pieces.push(&input[start..cut]);
+        start = cut;
+    }
+    pieces
+}
+
+/// Runs a case in every way of cutting it that can be afforded.
+///
+/// # Errors
+/// What is wrong, and how it was cut.
+pub fn run(case: &Case) -> Result<(), String> {
+    let in_place =
+        |what: String, how: &str| format!("{}: {what} ({how}) for {}", case.place, show(&case.bytes));
+    let input = case.bytes.as_slice();
+    let whole = exchange(case, [input]);
+    check(case, &whole, false).map_err(|what| in_place(what, "in one piece"))?;
+
+    let with_canary = [input, CANARY].concat();
+    let incomplete = matches!(case.expected.last(), Some(Expected::Incomplete));
+    if !incomplete {
+        for (how, pieces) in
+            [("with more behind", vec![with_canary.as_slice()]), ("more comes later", vec![input, CANARY])]
+        {
+            check(case, &exchange(case, pieces), true).map_err(|what| in_place(what, how))?;
+        }
+    }
+
+    let whole = essence(&whole);
+    let same = |cuts: &[usize]| {
+        let split = essence(&exchange(case, pieces(input, cuts)));
+        if split == whole {
+            return Ok(());
+        }
+        let how = if cuts.len() > 20 { "in many pieces".to_owned() } else { format!("cut at {cuts:?}") };
+        Err(in_place(format!("not the same as in one piece: {}", show(&split.output)), &how))
+    };
+    let mut random = fastrand::Rng::with_seed(input.len() as u64);
+    if input.len() <= SHORT {
+        for cut in 1..input.len() {
+            same(&[cut])?;
+        }
+    } else {
+        for _ in 0..ROUNDS {
+            same(&[random.usize(1..input.len())])?;
+        }
+    }
+    if input.len() <= BYTEWISE {
+        same(&(1..input.len()).collect::<Vec<_>>())?;
+    }
+    for _ in 0..ROUNDS {
+        let longest = random.usize(1..=input.len().max(1)).min(random.usize(1..=input.len().max(1)));
+        let (mut cuts, mut at) = (Vec::new(), 0);
+        while at < input.len() {
+            cuts.push(at);
+            at += random.usize(1..=longest);
+        }
+        same(&cuts)?;
+    }
+    asks_for_content(case).map_err(|what| in_place(what, "head, then body"))?;
+    ends(case).map_err(|what| in_place(what, "and then the end"))
+}
+
+/// 100 (Continue), where a case says something of it.
+fn asks_for_content(case: &Case) -> Result<(), String> {
+    let Some(Expected::Accept { message, .. }) = case.expected.first() else { return Ok(()) };
+    let Some(continues) = message.continues else { return Ok(()) };
+    let head = case.bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+    let early = exchange(case, [&case.bytes[..head]]);
+    let asked = early.output == b"HTTP/1.1 100 Continue\r\n\r\n";
+    let late = exchange(case, [&case.bytes[..head], &case.bytes[head..]]);
+    let any = late.output.windows(13).any(|window| window == b"HTTP/1.1 100 ");
+    match (continues, asked, any) {
+        (true, true, true) | (false, false, false) => Ok(()),
+        (true, ..) => Err(format!("content is not asked for, but: {}", show(&early.output))),
+        (false, ..) => Err("content is asked for".into()),
+    }
+}
+
+/// What is not complete stays without an effect when the peer ends its stream.
+fn ends(case: &Case) -> Result<(), String> {
+    let mut harness = Harness::new(protocol(case), Instant::now()).answer(|request| Some(seen(request)));
+    harness.feed(&case.bytes);
+    let before = harness.output().len();
+    harness.eof();
+    let after = harness.output();
+    let incomplete = matches!(case.expected.last(), Some(Expected::Incomplete));
+    if *harness.ended() == Ended::Open && !harness.is_finished() {
+        return Err(format!("it goes on behind the end, after {before} bytes"));
+    }
+    // RFC 9112 8 lets a server say what it misses.
+    if after.is_empty() || (incomplete && after.starts_with(b"HTTP/1.1 4")) {
+        return Ok(());
+    }
+    Err(format!("it says {}", show(&after)))
+}
