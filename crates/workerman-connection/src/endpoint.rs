@@ -92,6 +92,8 @@ pub(crate) struct Endpoint<P: Protocol> {
     pub(super) end_handled: bool,
     /// The protocol has been told to say goodbye.
     leaving: bool,
+    /// A handle has closed the connection while an answer was being made.
+    closing: bool,
     /// Bytes came in a lent buffer since the last batch.
     arrived: bool,
     pub(super) announced: bool,
@@ -204,6 +206,7 @@ impl<P: Protocol> Endpoint<P> {
             greeted: false,
             end_handled: false,
             leaving: false,
+            closing: false,
             arrived: false,
             announced: false,
             drained: false,
@@ -262,7 +265,7 @@ impl<P: Protocol> Endpoint<P> {
         shared.clear(WISHED);
         let Some(wishes) = shared.lock().wishes.take() else { return };
         if let Some(read) = wishes.read {
-            self.paused = !read;
+            self.paused = !read || self.closing;
         }
         if let Some(forward) = wishes.forward {
             self.rare().forward = Some(forward);
@@ -283,14 +286,24 @@ impl<P: Protocol> Endpoint<P> {
             End::Code(code, text) => self.close_with_code(code, &text, env),
             End::End => {
                 self.ending = Ending::AfterLinger;
-                self.session.flush_and_close(CloseReason::Local);
+                self.close_behind_answer();
             }
-            End::Close => self.session.flush_and_close(CloseReason::Local),
+            End::Close => self.close_behind_answer(),
             End::Abort => self.session.reset(CloseReason::Local),
             End::Panic => {
                 env.remote.counters.panics.add(1);
                 self.session.reset(CloseReason::Panic);
             }
+        }
+    }
+
+    /// Closes, behind an answer that has begun: how long that takes is the reader's matter, and the write deadline's.
+    fn close_behind_answer(&mut self) {
+        if self.session.is_answering() {
+            self.closing = true;
+            self.paused = true;
+        } else {
+            self.session.flush_and_close(CloseReason::Local);
         }
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
 use workerman_event::{Address, Token};
-use workerman_protocol::{Outbox, Protocol, SendingHalf};
+use workerman_protocol::{Handle, Outbox, Protocol, SendingHalf, SendingHandle};
 
 use crate::cork::{CORK, Cork, corked, is_corked};
 use crate::endpoint::SwitchTo;
@@ -392,9 +392,7 @@ impl<P: Protocol> Wake for Shared<P> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.set(WOKEN) & WOKEN == 0 {
-            self.mark();
-        }
+        SendingHandle::wake(&**self);
     }
 }
 
@@ -410,5 +408,34 @@ impl<P: Protocol> SendingHalf<P::Sending> for Shared<P> {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.lock().peer.tcp()
+    }
+}
+
+/// What the protocol is given: the same, and a handle that it may keep.
+pub(crate) struct Half<'a, P: Protocol>(pub(crate) &'a Arc<Shared<P>>);
+
+impl<P: Protocol> SendingHalf<P::Sending> for Half<'_, P> {
+    fn with(&self, with: &mut dyn FnMut(&mut P::Sending)) {
+        self.0.with(with);
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer()
+    }
+
+    fn handle(&self) -> Option<Handle<P::Sending>> {
+        Some(Arc::clone(self.0) as Handle<P::Sending>)
+    }
+}
+
+impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {
+    fn wake(&self) {
+        if self.set(WOKEN) & WOKEN == 0 {
+            self.mark();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.flags() & (CLOSED | UPGRADED) != 0
     }
 }

@@ -142,6 +142,12 @@ pub trait Protocol: Sized + Send + 'static {
         Ok(())
     }
 
+    /// Whether an answer that has begun is still being made: a connection that is closed by its handle ends behind it,
+    /// and until then [`pump`](Self::pump) is called in place of [`decode`](Self::decode). Default no.
+    fn is_answering(&self) -> bool {
+        false
+    }
+
     /// The handler of a message failed: what to say to the peer ([`Context::reply`]), and whether to go on.
     ///
     /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. It is the message

@@ -13,7 +13,7 @@ use crate::layer::Received;
 use crate::outcome::{self, Settled};
 use crate::panics::{dispose, guard};
 use crate::session::{Phase, Session, Step};
-use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, WISHED, WOKEN, bump};
+use crate::shared::{CROSSED, FINISHED, Half, QUEUED, SHUT, WISHED, WOKEN, bump};
 use crate::{CloseReason, Connection, Error};
 
 /// Something decoded that waits for a suspended handler.
@@ -242,7 +242,7 @@ impl<P: Protocol> Endpoint<P> {
             below.deadline = None;
         }
         self.opened = true;
-        let opened = self.session.open(&mut turn(env, &self.waker), &*self.conn.0);
+        let opened = self.session.open(&mut turn(env, &self.waker), &Half(&self.conn.0));
         self.reply_first(env);
         if let Err(error) = opened {
             self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
@@ -287,6 +287,9 @@ impl<P: Protocol> Endpoint<P> {
             }
             if self.paused || (self.task.is_some() && self.parked.is_some()) {
                 self.pump(env);
+                if self.closing && !self.session.is_answering() {
+                    self.session.flush_and_close(CloseReason::Local);
+                }
                 return None;
             }
             if self.switches() {

@@ -11,7 +11,7 @@ use crate::cork::{CORK, cork_reply, count_answer};
 use crate::drive::Env;
 use crate::panics::dispose;
 use crate::session::{Phase, Session, Turn};
-use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, Shared};
+use crate::shared::{CROSSED, FINISHED, Half, QUEUED, SHUT, Shared};
 use crate::{CloseReason, Error, SendError};
 
 impl<P: Protocol> Endpoint<P> {
@@ -25,7 +25,7 @@ impl<P: Protocol> Endpoint<P> {
         if P::ANSWERS {
             return self.ask_in_cork(env, f);
         }
-        let said = f(&mut self.session, &mut turn(env, &self.waker), &*self.conn.0);
+        let said = f(&mut self.session, &mut turn(env, &self.waker), &Half(&self.conn.0));
         if !env.reply.is_empty() || env.reply.is_finished() {
             self.reply(env);
         }
@@ -39,7 +39,7 @@ impl<P: Protocol> Endpoint<P> {
         env: &mut Env<'_>,
         f: impl FnOnce(&mut Session<P>, &mut Turn<'_>, &dyn SendingHalf<P::Sending>) -> R,
     ) -> R {
-        let (session, shared) = (&mut self.session, &*self.conn.0);
+        let (session, shared) = (&mut self.session, &self.conn.0);
         let Env { now, unix_seconds, queued, .. } = *env;
         CORK.with_borrow_mut(|cork| {
             cork.forget_partial();
@@ -47,7 +47,7 @@ impl<P: Protocol> Endpoint<P> {
             let random = &mut *env.random;
             let mut turn =
                 Turn { now, unix_seconds, random, reply: &mut cork.out, queued, waker: &self.waker };
-            let said = f(session, &mut turn, shared);
+            let said = f(session, &mut turn, &Half(shared));
             let after = cork.out.len();
             if after > before && queued + after >= shared.service.settings.high_water {
                 shared.set(CROSSED);
@@ -67,7 +67,7 @@ impl<P: Protocol> Endpoint<P> {
     ) -> R {
         self.take_outside(env);
         env.queued = self.queued();
-        let said = f(&mut self.session, &mut turn(env, &self.waker), &*self.conn.0);
+        let said = f(&mut self.session, &mut turn(env, &self.waker), &Half(&self.conn.0));
         self.reply_outside(env);
         said
     }

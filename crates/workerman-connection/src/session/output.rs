@@ -40,6 +40,11 @@ impl<P: Protocol> Session<P> {
         self.protocol.pump(&mut Self::context(self.role, turn, sending))
     }
 
+    /// Whether an answer that has begun is still being made.
+    pub fn is_answering(&self) -> bool {
+        self.phase == Phase::Open && self.protocol.is_answering()
+    }
+
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
     ///
     /// `parked`: one more message was decoded after it, and waited for the handler.

@@ -133,6 +133,12 @@ impl Http {
         }
     }
 
+    /// A request in flight by its number.
+    fn exchange(&mut self, number: u32) -> Option<&mut Exchange> {
+        let queue = self.more.iter_mut().flat_map(|more| more.queue.iter_mut());
+        self.front.iter_mut().chain(queue).find(|exchange| exchange.number == number)
+    }
+
     /// Whether the youngest request is the one whose answer is next.
     fn is_alone(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.queue.is_empty())
@@ -333,26 +339,31 @@ impl Protocol for Http {
 
     #[inline]
     fn answer(&mut self, response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
-        self.answered(response, cx)
+        self.answered(self.number.wrapping_sub(1), response, cx)
+    }
+
+    fn is_answering(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.sending.is_some())
     }
 
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
-        let number = self.number.wrapping_sub(1);
-        let claimed = cx.sending(|answers| answers.is_claimed(number));
+        // One more may have been decoded behind it.
+        let number = self.number.wrapping_sub(1 + u32::from(cx.parked()));
         let panicked = failure == Failure::Panic;
-        let Some(exchange) = self.youngest().filter(|exchange| exchange.number == number) else {
+        let alone = self.is_alone();
+        let Some(exchange) = self.exchange(number) else {
+            // Answered already.
             return if panicked { Recovery::End } else { Recovery::Continue };
         };
         if panicked {
             exchange.flags |= CLOSE;
         }
         let stage = exchange.stage;
-        let waits = stage == Stage::Waiting && !claimed;
-        let alone = self.is_alone();
+        let waits = stage == Stage::Waiting && !cx.sending(|answers| answers.is_claimed(number));
         if waits {
             // Without the text: that is for the log.
             let response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
-            if self.answered(response, cx).is_err() {
+            if self.answered(number, response, cx).is_err() {
                 return Recovery::End;
             }
         }

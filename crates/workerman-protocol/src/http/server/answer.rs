@@ -45,14 +45,14 @@ fn checked(mut response: Response, flags: u8) -> Response {
 }
 
 impl Http {
-    /// The handler of the youngest request has returned.
+    /// The handler of a request has returned.
     #[inline]
     pub(super) fn answered(
         &mut self,
+        number: u32,
         mut response: Response,
         cx: &mut Context<'_, Self>,
     ) -> Result<(), Error> {
-        let number = self.number.wrapping_sub(1);
         match self.front {
             Some(front) if front.number == number && front.stage == Stage::Waiting => {
                 check(&mut response, front.flags)?;
@@ -67,7 +67,7 @@ impl Http {
     #[cold]
     fn answered_early(&mut self, number: u32, mut response: Response) -> Result<(), Error> {
         let waits = self.waiting().any(|waiting| waiting == number);
-        let flags = self.youngest().filter(|_| waits).map(|exchange| exchange.flags);
+        let flags = self.exchange(number).filter(|_| waits).map(|exchange| exchange.flags);
         check(&mut response, flags.ok_or(Error::NothingToAnswer)?)?;
         self.more().ready.push((number, response));
         Ok(())
