@@ -10,6 +10,10 @@
 //! connection; a protocol whose encoder needs no state uses `()`, and its sends inside callbacks take no lock at all.
 //! What one half must know of the other goes through [`Context::sending`], visibly.
 //!
+//! A protocol whose answers are made of messages and requests alike, as those of HTTP, sets [`Protocol::ANSWERS`]: what a
+//! handler returns is given to the decoding half, which writes it ([`Protocol::answer`]), and the encoder only hands
+//! over what is sent otherwise.
+//!
 //! # Bytes in
 //! `decode` is asked again and again, and looks at the front of the input: it returns a message, an event (what the peer
 //! says besides messages), how many bytes it needs, or that it is blocked until the application has answered. TCP cuts a
