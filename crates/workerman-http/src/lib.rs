@@ -6,6 +6,8 @@
 //! Frame a message, hold a listener, or block the thread of a loop: files are read and written elsewhere.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod cors;
 #[cfg(feature = "files")]
 pub mod files;
