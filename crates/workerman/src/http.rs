@@ -1,5 +1,7 @@
 //! HTTP/1.1: the worker's constructor and settings; the types are those of `workerman-protocol` and `workerman-http`.
 
+mod table;
+
 use std::time::Duration;
 
 pub use workerman_http::*;
@@ -34,10 +36,7 @@ impl Worker<Http> {
 
     /// Decides about each request before its body: collect it, stream it, or answer at once; see
     /// [`Http::on_request_head`].
-    pub fn on_request_head(
-        self,
-        admit: impl Fn(&RequestHead) -> Admission + Send + Sync + 'static,
-    ) -> Self {
+    pub fn on_request_head(self, admit: impl Fn(&RequestHead) -> Admission + Send + Sync + 'static) -> Self {
         self.configure(|http| http.on_request_head(admit))
     }
 
@@ -58,4 +57,33 @@ impl Worker<Http> {
     pub fn server(self, name: &str) -> Self {
         self.configure(|http| http.server(name))
     }
+
+    /// Whether each request and its answer are told as an event of `tracing`: level INFO, target `workerman::access`;
+    /// default no.
+    ///
+    /// Its fields: method, target, version, status, bytes of the answer's body, microseconds from the end of the
+    /// request's head to the end of the answer, remote address, id.
+    pub fn access_log(self, on: bool) -> Self {
+        self.configure(|http| if on { http.on_access(log) } else { http.on_access(|_| {}) })
+    }
+
+    /// Whether each request has an id, which its answer carries as `X-Request-Id`; default no; see [`Http::request_id`].
+    pub fn request_id(self, on: bool) -> Self {
+        self.configure(|http| http.request_id(on))
+    }
+}
+
+/// One line of the access log.
+fn log(access: &Access<'_>) {
+    tracing::info!(
+        target: "workerman::access",
+        method = access.method.map_or("-", |method| method.as_str()),
+        request = access.target,
+        version = access.version.map(tracing::field::display),
+        status = access.status.map_or(0, |status| status.as_u16()),
+        bytes = access.body,
+        micros = u64::try_from(access.time.as_micros()).unwrap_or(u64::MAX),
+        remote = access.remote.map(tracing::field::display),
+        id = access.id,
+    );
 }

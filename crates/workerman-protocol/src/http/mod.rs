@@ -31,6 +31,6 @@ pub use headers::Headers;
 pub use link::{Answers, Reply, ReplyError};
 pub use request::{BadRequest, Request, RequestBuilder};
 pub use response::{ReadError, Response};
-pub use server::{Admission, Http};
+pub use server::{Access, Admission, Http, RequestId};
 
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, header};

@@ -16,6 +16,7 @@ use percent_encoding::percent_decode_str;
 pub use self::builder::RequestBuilder;
 pub use self::read::BadRequest;
 use super::link::Reply;
+use super::server::RequestId;
 use super::{Body, Headers, RequestHead};
 
 /// A request: its head, its body, and how to answer it.
@@ -109,6 +110,11 @@ impl Request {
     /// Values attached by what has seen the request before.
     pub fn extensions(&self) -> Option<&http::Extensions> {
         self.extras.as_ref().map(|extras| &extras.extensions)
+    }
+
+    /// The id of the request, if the server [gives them](super::Http::request_id).
+    pub fn id(&self) -> Option<&str> {
+        self.extensions()?.get::<RequestId>().map(RequestId::as_str)
     }
 
     pub(super) fn take_extensions(&mut self) -> Option<http::Extensions> {

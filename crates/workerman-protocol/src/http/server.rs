@@ -10,6 +10,7 @@
 //! This file is the state machine. `config` holds the settings, `receive` reads bodies, `answer` begins answers and
 //! pumps their bodies, `write` knows the bytes of a head.
 
+mod access;
 mod answer;
 mod config;
 mod receive;
@@ -24,13 +25,15 @@ use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
+pub use self::access::{Access, RequestId};
+use self::access::{OnAccess, Record};
 use self::answer::Sending;
 pub use self::config::Admission;
 use self::config::Config;
 use self::receive::{Received, Receiving};
 use super::link::Answers;
 use super::parse::{CLOSE, CONNECTS, EXPECTS, Found, Framing, Parsed, Refusal, Scan, UPGRADES, refuse};
-use super::{Body, BodyError, Error, Request, Response, StatusCode};
+use super::{Body, BodyError, Error, Request, RequestHead, Response, StatusCode};
 use crate::{Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Recovery, take};
 
 /// HTTP/1.1 (RFC 9110, 9112), the server's side of one connection.
@@ -100,6 +103,10 @@ struct More {
     sending: Option<Sending>,
     /// What is to be said after the last answer.
     refusal: Option<Refusal>,
+    /// What the log wants to know of the requests in flight.
+    records: Vec<Record>,
+    /// Whom to tell of those that never end.
+    on_access: Option<OnAccess>,
 }
 
 impl More {
@@ -109,12 +116,17 @@ impl More {
             && self.receiving.is_none()
             && self.sending.is_none()
             && self.refusal.is_none()
+            && self.records.is_empty()
     }
 }
 
 impl Http {
     fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_default()
+        self.more.get_or_insert_with(|| {
+            let mut more = Box::<More>::default();
+            more.on_access.clone_from(&self.config.on_access);
+            more
+        })
     }
 
     fn receiving(&mut self) -> Option<&mut Receiving> {
@@ -189,7 +201,7 @@ impl Http {
         match self.scan.look(input, &self.config.limits) {
             Ok(Found::Head(parsed)) => self.begun(parsed, input, cx),
             Ok(Found::Partial) => Ok(Some(Decoded::Need(1))),
-            Err(refusal) => self.refuse(refusal, cx).map(Some),
+            Err(refusal) => self.refuse(refusal.of_head(input), cx).map(Some),
         }
     }
 
@@ -220,12 +232,18 @@ impl Http {
                 return self.refuse(refuse(400, "CONNECT with a body"), cx).map(Some);
             }
         }
+        let recorded = self.config.records();
+        if recorded {
+            self.record(number, &head, cx);
+        }
         let admission = match &self.config.on_request_head {
             None => Admission::Buffer(self.config.max_body),
             Some(admit) => match catch_unwind(AssertUnwindSafe(|| admit(&head))) {
                 Ok(admission) => admission,
                 // The connection alone ends, with a word.
-                Err(_) => return self.refuse(refuse(500, "on_request_head panicked"), cx).map(Some),
+                Err(_) => {
+                    return self.refuse(refuse(500, "on_request_head panicked").of(flags), cx).map(Some);
+                }
             },
         };
         let exchange = Exchange { number, flags, stage: Stage::Waiting };
@@ -235,7 +253,7 @@ impl Http {
             }
             (_, Framing::Length(0)) => Body::empty(),
             (Admission::Buffer(limit), Framing::Length(length)) if length > limit as u64 => {
-                return self.refuse(refuse(413, "the body is too long"), cx).map(Some);
+                return self.refuse(refuse(413, "the body is too long").of(flags), cx).map(Some);
             }
             (Admission::Buffer(_), Framing::Length(length)) if length <= input.len() as u64 => {
                 take(input, length as usize).into()
@@ -254,12 +272,24 @@ impl Http {
                 // What has arrived with the head is handed over with it.
                 return match self.receive(input, cx)? {
                     Received::Refused(decoded) => Ok(Some(decoded)),
-                    _ => Ok(Some(Decoded::Message(Request::new(head, body, number)))),
+                    _ => Ok(Some(Decoded::Message(self.request(head, body, number)))),
                 };
             }
         };
         self.begin(exchange);
-        Ok(Some(Decoded::Message(Request::new(head, body, number))))
+        Ok(Some(Decoded::Message(self.request(head, body, number))))
+    }
+
+    /// A request that is ready for its handler.
+    #[inline]
+    fn request(&mut self, head: RequestHead, body: Body, number: u32) -> Request {
+        let mut request = Request::new(head, body, number);
+        if self.config.request_id {
+            if let Some(id) = self.record_of(number).and_then(|record| record.id.clone()) {
+                request.extensions_mut().insert(id);
+            }
+        }
+        request
     }
 
     /// Takes a place in the row.
@@ -284,9 +314,10 @@ impl Http {
 
     fn refuse_now(&mut self, refusal: Refusal, cx: &mut Context<'_, Self>) -> Error {
         self.bits |= OVER;
-        self.more = None;
         self.front = None;
-        write::refusal(refusal, &self.config, cx.unix_seconds(), cx.reply());
+        let length = write::refusal(refusal, &self.config, cx.unix_seconds(), cx.reply());
+        self.record_refusal(refusal.status, length, cx);
+        self.more = None;
         Error::Refused { status: refusal.status, reason: refusal.reason }
     }
 }
@@ -386,7 +417,7 @@ impl Protocol for Http {
         }
         // A verdict must not depend on how much came at a time.
         match super::parse::parse(input, &self.config.limits) {
-            Err(refusal) => Err(self.refuse_now(refusal, cx)),
+            Err(refusal) => Err(self.refuse_now(refusal.of_head(input), cx)),
             Ok(_) => Ok(Eof::Truncated),
         }
     }
@@ -423,9 +454,9 @@ impl Protocol for Http {
                     receiving.fail(BodyError::Timeout);
                 }
                 // Nothing of an answer must have been written, of this request or of one before it.
-                let waits = self.front.is_some_and(|front| front.stage == Stage::Waiting) && self.is_alone();
-                if waits {
-                    self.refuse_now(refuse(408, "the body made no progress"), cx);
+                let waits = self.front.filter(|front| front.stage == Stage::Waiting && self.is_alone());
+                if let Some(front) = waits {
+                    self.refuse_now(refuse(408, "the body made no progress").of(front.flags), cx);
                 }
             }
             _ => {}

@@ -157,6 +157,9 @@ impl Http {
         if self.is_alone() && self.receiving().is_some_and(|receiving| !receiving.can_be_left()) {
             exchange.flags |= CLOSE;
         }
+        if self.config.records() {
+            self.record_answer(exchange.number, &mut response);
+        }
         let status = response.status();
         let mut body = std::mem::take(response.body_mut());
         let switches = status == StatusCode::SWITCHING_PROTOCOLS
@@ -183,11 +186,16 @@ impl Http {
         if close && !switches {
             exchange.flags |= CLOSE;
         }
+        let mut sent = 0;
         let empty = bodiless || exchange.flags & HEAD != 0;
         match body.take_bytes() {
             Some(_) if empty => {}
-            Some(bytes) if length != Length::Chunked => out.put_bytes(bytes),
+            Some(bytes) if length != Length::Chunked => {
+                sent = bytes.len() as u64;
+                out.put_bytes(bytes);
+            }
             Some(bytes) => {
+                sent = bytes.len() as u64;
                 write::chunk(&bytes, out);
                 write::last_chunk(body.trailers(), out);
             }
@@ -201,7 +209,11 @@ impl Http {
             }
         }
         self.front = Some(exchange);
+        if let Some(record) = self.record_of(exchange.number) {
+            record.body = sent;
+        }
         if switches {
+            self.record_end(exchange.number, cx.now());
             self.bits |= OVER;
             self.front = None;
         } else {
@@ -241,8 +253,12 @@ impl Http {
                         Length::Known(length) if sending.sent != length => return Err(self.broken_length()),
                         _ => {}
                     }
+                    let sent = sending.sent;
                     if let Some(more) = &mut self.more {
                         more.sending = None;
+                    }
+                    if let Some(record) = self.front.and_then(|front| self.record_of(front.number)) {
+                        record.body = sent;
                     }
                     return Ok(true);
                 }
@@ -265,6 +281,10 @@ impl Http {
     /// The answer of the front is written.
     #[inline]
     fn complete(&mut self, cx: &mut Context<'_, Self>) {
+        let Some(Exchange { number, .. }) = self.front else { return };
+        if self.config.records() {
+            self.record_end(number, cx.now());
+        }
         let Some(front) = &mut self.front else { return };
         if front.flags & CLOSE != 0 || self.bits & LEAVING != 0 {
             self.end(cx);
@@ -286,6 +306,7 @@ impl Http {
         };
         if !more.queue.is_empty() || more.receiving.is_none() {
             self.front = more.queue.pop_front();
+            self.tidy();
         }
     }
 

@@ -8,7 +8,8 @@ use http::HeaderValue;
 use super::super::chunked::ChunkLimits;
 use super::super::parse::Limits;
 use super::super::{RequestHead, Response};
-use super::{Http, Scan};
+use super::access::OnAccess;
+use super::{Access, Http, Scan};
 
 /// What becomes of a request whose head is complete and whose body has not been decoded.
 #[derive(Debug)]
@@ -33,10 +34,19 @@ pub(super) struct Config {
     pub(super) max_requests: Option<u32>,
     pub(super) connect: bool,
     pub(super) on_request_head: Option<OnRequestHead>,
+    pub(super) on_access: Option<OnAccess>,
+    pub(super) request_id: bool,
     /// The front of a head with status 200, up to the date.
     pub(super) ok: Bytes,
     /// The `Server` line, if there is one, and the name of the date field.
     pub(super) date: Bytes,
+}
+
+impl Config {
+    /// Whether anything is to be remembered of a request besides how to answer it.
+    pub(super) fn records(&self) -> bool {
+        self.request_id || self.on_access.is_some()
+    }
 }
 
 impl Default for Http {
@@ -63,6 +73,8 @@ impl Http {
             max_requests: None,
             connect: false,
             on_request_head: None,
+            on_access: None,
+            request_id: false,
             ok: Bytes::new(),
             date: Bytes::new(),
         }));
@@ -175,6 +187,26 @@ impl Http {
         admit: impl Fn(&RequestHead) -> Admission + Send + Sync + 'static,
     ) -> Self {
         self.config().on_request_head = Some(Arc::new(admit));
+        self
+    }
+
+    /// Tells of each request and its answer; default nobody.
+    ///
+    /// Called on the loop's thread when the last byte of the answer has been handed to the connection, and for requests
+    /// whose answer never came to its end.
+    #[must_use]
+    pub fn on_access(mut self, tell: impl Fn(&Access<'_>) + Send + Sync + 'static) -> Self {
+        self.config().on_access = Some(Arc::new(tell));
+        self
+    }
+
+    /// Whether each request has an id, [`Request::id`](crate::http::Request::id), which its answer carries as
+    /// `X-Request-Id`; default no.
+    ///
+    /// A request that comes with such a field keeps its id, if it is at most 128 harmless characters.
+    #[must_use]
+    pub fn request_id(mut self, on: bool) -> Self {
+        self.config().request_id = on;
         self
     }
 }

@@ -256,7 +256,7 @@ impl Http {
                     Some(trailers) => body.with_trailers(trailers),
                     None => body,
                 };
-                Received::Request(Request::new(head, body, number))
+                Received::Request(self.request(head, body, number))
             }
             Some(To::Reader(Some(feed))) => {
                 feed.finish(trailers);
@@ -275,7 +275,9 @@ impl Http {
     #[cold]
     fn refuse_body(&mut self, refusal: Refusal, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         let alone = self.is_alone();
-        let begun = self.youngest().is_some_and(|exchange| exchange.stage != Stage::Waiting);
+        let youngest = self.youngest().map(|exchange| *exchange);
+        let begun = youngest.is_some_and(|exchange| exchange.stage != Stage::Waiting);
+        let refusal = refusal.of(youngest.map_or(0, |exchange| exchange.flags));
         if let Some(more) = &mut self.more {
             more.receiving = None;
             if !alone {

@@ -395,3 +395,41 @@ fn an_idle_connection_owns_nothing() {
     assert!(harness.protocol().more.is_none() && harness.protocol().front.is_none());
     assert!(size_of::<Http>() <= 40, "{} bytes", size_of::<Http>());
 }
+
+#[test]
+fn accesses_are_told_with_the_id_of_their_request() {
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Arc::clone(&log);
+    let http = Http::new().request_id(true).on_access(move |access| {
+        let method = access.method.map_or("-", |method| method.as_str());
+        let status = access.status.map_or(0, |status| status.as_u16());
+        let line =
+            format!("{method} {} {status} {} {}", access.target, access.body, access.id.unwrap_or("-"));
+        told.lock().unwrap().push(line);
+    });
+    let new = |http: Http| harness(http);
+    let mut harness = new(http);
+    harness.feed(b"GET /a?b HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-1\r\n\r\n");
+    assert_eq!(harness.messages()[0].id(), Some("r-1"));
+    harness.answer_last(Response::text("four")).unwrap();
+    assert!(text(&mut harness).contains("\r\nX-Request-Id: r-1\r\n"));
+    assert!(harness.protocol().more.is_none(), "an idle connection remembers nothing");
+    harness.feed(b"GET /s HTTP/1.1\r\nHost: x\r\nX-Request-Id: bad id\r\n\r\n");
+    let id = harness.messages()[0].id().unwrap().to_owned();
+    assert_eq!(id.len(), 32);
+    let body = Body::stream(Pieces(vec![Ok("abc"), Ok("de")]));
+    harness.answer_last(Response::new(StatusCode::OK).body(body)).unwrap();
+    harness.feed(b"POST /p HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-3\r\nTransfer-Encoding: chunked\r\n\r\nx");
+    let mut second = new(harness.protocol().clone());
+    second.feed(b"BAD\r\n\r\n");
+    second = new(second.protocol().clone());
+    second.feed(b"GET /gone HTTP/1.1\r\nHost: x\r\nX-Request-Id: r-4\r\n\r\n");
+    drop(second);
+    let log = log.lock().unwrap();
+    assert!(log[2].starts_with("POST /p 400 ") && log[2].ends_with(" r-3"), "{}", log[2]);
+    assert!(log[3].starts_with("-  400 "), "{}", log[3]);
+    assert_eq!(
+        *log,
+        ["GET /a?b 200 4 r-1", &format!("GET /s 200 5 {id}"), &log[2], &log[3], "GET /gone 0 0 r-4"]
+    );
+}

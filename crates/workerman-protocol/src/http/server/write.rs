@@ -164,9 +164,9 @@ pub(super) fn last_chunk(trailers: Option<&Headers>, out: &mut Outbox) {
     out.put_slice(b"\r\n");
 }
 
-/// A complete answer to a request that is refused; nothing follows it.
+/// A complete answer to a request that is refused; nothing follows it. Returns the length of its body.
 #[cold]
-pub(super) fn refusal(refusal: Refusal, config: &Config, unix_seconds: u64, out: &mut Outbox) {
+pub(super) fn refusal(refusal: Refusal, config: &Config, unix_seconds: u64, out: &mut Outbox) -> u64 {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
     let reason = status.canonical_reason().unwrap_or("refused");
     let text = format!("{} {reason}: {}\n", refusal.status, refusal.reason);
@@ -182,7 +182,10 @@ pub(super) fn refusal(refusal: Refusal, config: &Config, unix_seconds: u64, out:
             out.put_slice(b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
         out.put_slice(b"\r\nConnection: close\r\n\r\n");
-        out.put_slice(text.as_bytes());
+        if !refusal.to_head {
+            out.put_slice(text.as_bytes());
+        }
     }
     out.finish();
+    text.len() as u64
 }
