@@ -37,10 +37,24 @@ pub(super) struct Limits {
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) reason: &'static str,
+    /// The request is a HEAD: the answer has no content (RFC 9110 section 9.3.2).
+    pub(super) to_head: bool,
 }
 
 pub(super) const fn refuse(status: u16, reason: &'static str) -> Refusal {
-    Refusal { status, reason }
+    Refusal { status, reason, to_head: false }
+}
+
+impl Refusal {
+    /// The refusal of a request with these flags.
+    pub(super) const fn of(self, flags: u8) -> Self {
+        Self { to_head: flags & HEAD != 0, ..self }
+    }
+
+    /// The refusal of a head that begins with these bytes.
+    pub(super) fn of_head(self, head: &[u8]) -> Self {
+        Self { to_head: head.starts_with(b"HEAD "), ..self }
+    }
 }
 
 /// How the body of a request is framed (RFC 9112 section 6.3).
