@@ -1,7 +1,8 @@
-//! HTTP: the requests of each case, what is right as an answer, the load, and the floor.
+//! HTTP: the requests of each case, what is right as an answer, the load, the floor, and our codec alone.
 
 pub mod answer;
 pub mod case;
+pub mod codec;
 #[cfg(target_os = "linux")]
 pub mod floor;
 #[cfg(target_os = "linux")]

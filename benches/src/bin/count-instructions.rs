@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use workerman_benches::arguments::Arguments;
 use workerman_benches::codec::{Codec, batch, payload};
+use workerman_benches::http::{Case, Life, codec};
 use workerman_benches::wire::Wire;
 use workerman_protocol::{Frame, Protocol, Raw, Text};
 
@@ -18,57 +20,95 @@ const BATCH: usize = 16;
 const CODECS: [Wire; 3] = [Wire::Tcp, Wire::Text, Wire::Frame];
 const SIZES: [usize; 3] = [64, 1024, 16 * 1024];
 
+/// A piece of work.
+#[derive(Clone, Copy)]
+enum Workload {
+    Decode(Wire, usize),
+    Encode(Wire, usize),
+    /// Requests of HTTP parsed and answered; as many together as the case has outstanding.
+    Http(Case),
+}
+
+impl Workload {
+    fn all() -> impl Iterator<Item = Self> {
+        let sized = |wire| SIZES.map(move |size| (wire, size));
+        let codecs = CODECS.into_iter().flat_map(sized);
+        let cases = Case::ALL.into_iter().filter(|case| case.life == Life::Kept);
+        codecs
+            .flat_map(|(wire, size)| [Self::Decode(wire, size), Self::Encode(wire, size)])
+            .chain(cases.map(Self::Http))
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decode(wire, size) => write!(f, "decode-{wire}-{size}"),
+            Self::Encode(wire, size) => write!(f, "encode-{wire}-{size}"),
+            Self::Http(case) => write!(f, "http-{}", case.name),
+        }
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = Arguments::of_process();
     let name: String = arguments.word("workload")?;
     if name == "list" {
         arguments.finish()?;
-        for (operation, wire, size) in workloads() {
-            println!("{operation}-{wire}-{size}");
+        for workload in Workload::all() {
+            println!("{workload}");
         }
         return Ok(());
     }
     let messages: usize = arguments.word("messages")?;
     arguments.finish()?;
-    let named = |&(operation, wire, size): &(&str, Wire, usize)| name == format!("{operation}-{wire}-{size}");
-    let (operation, wire, size) = workloads().find(named).ok_or("no such workload")?;
-    match wire {
-        Wire::Tcp => work(Raw::new(), operation, wire, size, messages),
-        Wire::Text => work(Text::new(), operation, wire, size, messages),
-        Wire::Frame => work(Frame::new(), operation, wire, size, messages),
+    match Workload::all().find(|workload| workload.to_string() == name).ok_or("no such workload")? {
+        Workload::Decode(Wire::Tcp, size) => decode(Raw::new(), Wire::Tcp, size, messages),
+        Workload::Decode(Wire::Text, size) => decode(Text::new(), Wire::Text, size, messages),
+        Workload::Decode(Wire::Frame, size) => decode(Frame::new(), Wire::Frame, size, messages),
+        Workload::Encode(Wire::Tcp, size) => encode(Raw::new(), Wire::Tcp, size, messages),
+        Workload::Encode(Wire::Text, size) => encode(Text::new(), Wire::Text, size, messages),
+        Workload::Encode(Wire::Frame, size) => encode(Frame::new(), Wire::Frame, size, messages),
+        Workload::Http(case) => http(case, messages),
     }
     Ok(())
 }
 
-fn workloads() -> impl Iterator<Item = (&'static str, Wire, usize)> {
-    let sized = |wire| SIZES.map(move |size| (wire, size));
-    CODECS
-        .into_iter()
-        .flat_map(sized)
-        .flat_map(|(wire, size)| [("decode", wire, size), ("encode", wire, size)])
+/// Without delimiters, what arrives together is one message.
+fn together(wire: Wire) -> usize {
+    if wire == Wire::Tcp { 1 } else { BATCH }
 }
 
-/// Decodes or encodes `messages` messages, in batches.
-fn work<P>(protocol: P, operation: &str, wire: Wire, size: usize, messages: usize)
-where
-    P: Protocol<Outgoing: From<Bytes>>,
-{
+/// Decodes `messages` messages, in batches.
+fn decode(protocol: impl Protocol, wire: Wire, size: usize, messages: usize) {
     let mut codec = Codec::new(protocol);
-    // Without delimiters, what arrives together is one message.
-    let together = if wire == Wire::Tcp { 1 } else { BATCH };
-    let input = batch(wire, size, together);
+    let input = batch(wire, size, together(wire));
+    for _ in 0..messages / together(wire) {
+        counted_decode(&mut codec, &mut BytesMut::from(&input[..]));
+    }
+}
+
+/// Encodes `messages` messages, in batches.
+fn encode<P: Protocol<Outgoing: From<Bytes>>>(protocol: P, wire: Wire, size: usize, messages: usize) {
+    let mut codec = Codec::new(protocol);
     let message = payload(size);
-    for _ in 0..messages / together {
-        if operation == "decode" {
-            counted_decode(&mut codec, &mut BytesMut::from(&input[..]));
-        } else {
-            counted_encode(&mut codec, &message, together);
-        }
+    for _ in 0..messages / together(wire) {
+        counted_encode(&mut codec, &message, together(wire));
+    }
+}
+
+/// Parses and answers `messages` requests, in batches.
+fn http(case: Case, messages: usize) {
+    let mut server = codec::Server::new(case);
+    let (mut requests, mut next) = (case.requests(), 0);
+    for _ in 0..messages / case.outstanding {
+        requests.renew(&mut next);
+        counted_http(&mut server, &mut BytesMut::from(requests.bytes()));
     }
 }
 
 #[inline(never)]
-fn counted_decode<P: Protocol>(codec: &mut Codec<P>, input: &mut BytesMut) {
+fn counted_decode(codec: &mut Codec<impl Protocol>, input: &mut BytesMut) {
     codec.decode(input);
 }
 
@@ -76,4 +116,10 @@ fn counted_decode<P: Protocol>(codec: &mut Codec<P>, input: &mut BytesMut) {
 fn counted_encode<P: Protocol<Outgoing: From<Bytes>>>(codec: &mut Codec<P>, message: &Bytes, times: usize) {
     codec.encode(message, times);
     codec.sent();
+}
+
+#[inline(never)]
+fn counted_http(server: &mut codec::Server, input: &mut BytesMut) {
+    server.serve(input);
+    server.sent();
 }

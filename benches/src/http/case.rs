@@ -78,6 +78,14 @@ impl Case {
         matches!(self.ask, Ask::Post(_))
     }
 
+    /// What is answered, unless it is the body of the request.
+    pub fn body(&self) -> Option<&'static [u8]> {
+        match self.ask {
+            Ask::Get(_, body) => Some(body),
+            Ask::Post(_) => None,
+        }
+    }
+
     /// The length of each body that is answered.
     pub fn body_length(&self) -> usize {
         match self.ask {
