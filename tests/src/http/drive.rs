@@ -1,11 +1,13 @@
 //! Cases through the server's protocol, without a socket.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use workerman_protocol::testing::{Ended, Harness};
 
-use super::data::{Case, Expected};
-use super::server::{CANARY, Exchange, check, essence, protocol, seen};
+use super::data::{Case, Expected, Message};
+use super::reference::{self, Asked, Limits};
+use super::server::{CANARY, CONTINUE, Exchange, check, essence, protocol, seen};
 use super::text::show;
 
 /// Inputs up to this length are cut at every byte.
@@ -58,7 +60,20 @@ pub fn run(case: &Case) -> Result<(), String> {
         }
     }
 
-    let whole = essence(&whole);
+    cuts(case)?;
+    asks_for_content(case).map_err(|what| in_place(what, "head, then body"))?;
+    ends(case).map_err(|what| in_place(what, "and then the end"))
+}
+
+/// Checks that it makes no difference how the bytes of a case are cut.
+///
+/// # Errors
+/// A difference, and where it was cut.
+pub fn cuts(case: &Case) -> Result<(), String> {
+    let in_place =
+        |what: String, how: &str| format!("{}: {what} ({how}) for {}", case.place, show(&case.bytes));
+    let input = case.bytes.as_slice();
+    let whole = essence(&exchange(case, [input]));
     let same = |cuts: &[usize]| {
         let split = essence(&exchange(case, pieces(input, cuts)));
         if split == whole {
@@ -89,8 +104,7 @@ pub fn run(case: &Case) -> Result<(), String> {
         }
         same(&cuts)?;
     }
-    asks_for_content(case).map_err(|what| in_place(what, "head, then body"))?;
-    ends(case).map_err(|what| in_place(what, "and then the end"))
+    Ok(())
 }
 
 /// 100 (Continue), where a case says something of it.
@@ -99,7 +113,7 @@ fn asks_for_content(case: &Case) -> Result<(), String> {
     let Some(continues) = message.continues else { return Ok(()) };
     let head = case.bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
     let early = exchange(case, [&case.bytes[..head]]);
-    let asked = early.output == b"HTTP/1.1 100 Continue\r\n\r\n";
+    let asked = early.output == CONTINUE;
     let late = exchange(case, [&case.bytes[..head], &case.bytes[head..]]);
     let any = late.output.windows(13).any(|window| window == b"HTTP/1.1 100 ");
     match (continues, asked, any) {
@@ -125,4 +139,75 @@ fn ends(case: &Case) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("it says {}", show(&after)))
+}
+
+/// The case that the reference makes of these bytes.
+pub fn case_of(input: &[u8]) -> Case {
+    let expected = reference::requests(input, &Limits::default()).into_iter().map(|asked| match asked {
+        Asked::Request(request) => {
+            let mut fields: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+            for (name, value) in request.message.fields {
+                fields.entry(lower(&name)).or_default().push(value);
+            }
+            let trailers = request.message.trailers.into_iter();
+            let message = Message {
+                minor: request.message.minor,
+                fields,
+                body: request.message.body,
+                trailers: trailers
+                    .filter(|(name, _)| reference::may_trail(name))
+                    .map(|(name, value)| (lower(&name), value))
+                    .collect(),
+                close: request.message.close,
+                continues: None,
+            };
+            let method = String::from_utf8_lossy(&request.method).into_owned();
+            Expected::Accept { method, target: request.target, message }
+        }
+        Asked::Refused(status) => Expected::Reject(vec![status]),
+        Asked::Incomplete => Expected::Incomplete,
+    });
+    Case {
+        place: "generated".into(),
+        name: String::new(),
+        sections: Vec::new(),
+        settings: BTreeMap::new(),
+        asked: Vec::new(),
+        bytes: input.to_vec(),
+        turns: Vec::new(),
+        expected: expected.collect(),
+    }
+}
+
+fn lower(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
+}
+
+/// Checks that the server sees the same requests in these bytes as the reference: the same number, with the same bytes
+/// in the same places, and a refusal where it has one.
+///
+/// Which code a refusal has is left open, and so is whether bytes that can only be refused are refused at once.
+///
+/// # Errors
+/// What is different.
+pub fn agree(input: &[u8]) -> Result<(), String> {
+    let all = || (400..=431).chain([501, 505]).collect();
+    let mut case = case_of(input);
+    let found = exchange(&case, [input]);
+    if let Some(Expected::Reject(list)) = case.expected.last_mut() {
+        *list = all();
+    }
+    let Err(what) = check(&case, &found, false) else { return Ok(()) };
+    // One of the two may know earlier what will come of it.
+    for end in [&b"\r\n\r\n"[..], b"\n\r\n\r\n", b"x\r\n\r\n", b"0\r\n\r\n", b": a\r\n\r\n"] {
+        let longer = [input, end].concat();
+        let mut case = case_of(&longer);
+        match case.expected.last_mut() {
+            Some(Expected::Reject(list)) => *list = all(),
+            _ => return Err(format!("{what} for {}", show(input))),
+        }
+        let found = exchange(&case, [longer.as_slice()]);
+        check(&case, &found, false).map_err(|what| format!("{what} for {}", show(&longer)))?;
+    }
+    Ok(())
 }

@@ -477,7 +477,9 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Form, Stop> {
     let colon = target.iter().position(|byte| *byte == b':').ok_or(BAD)?;
     let (scheme, rest) = (&target[..colon], &target[colon + 1..]);
     let rest = rest.strip_prefix(b"//").ok_or(BAD)?;
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+    // RFC 3986 3.1.
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    if !scheme.first().is_some_and(u8::is_ascii_alphabetic) || !scheme.iter().all(fits) {
         return Err(BAD);
     }
     let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
@@ -576,6 +578,16 @@ fn quoted(mut text: &[u8]) -> Result<&[u8], Stop> {
             _ => return Err(BAD),
         };
     }
+}
+
+/// Whether a field may be in a trailer section (RFC 9110 6.5.1): it frames, routes, modifies, authenticates or describes
+/// nothing.
+pub fn may_trail(name: &[u8]) -> bool {
+    const NOT: &str = "authorization cache-control connection content-encoding content-length content-range content-type \
+                       cookie expect host if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive \
+                       max-forwards pragma proxy-authorization range set-cookie te trailer transfer-encoding upgrade \
+                       www-authenticate";
+    !NOT.split(' ').any(|not| name.eq_ignore_ascii_case(not.as_bytes()))
 }
 
 fn values<'a>(fields: &'a [Field], name: &'a str) -> impl Iterator<Item = &'a [u8]> {

@@ -10,6 +10,9 @@ use super::reference::{self, Answered, Limits};
 /// What a request of the tests asks for that must, or must not, be served behind a case.
 pub const CANARY: &[u8] = b"GET /canary HTTP/1.1\r\nHost: canary\r\n\r\n";
 
+/// The interim response that asks for content.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// What came of the bytes of a case.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exchange {
@@ -94,17 +97,18 @@ fn refused_head(case: &Case) -> bool {
         reference::Asked::Request(request) => Some(request.message.end),
         _ => None,
     });
-    case.bytes[begin.unwrap_or(0)..].starts_with(b"HEAD ")
+    let refused = &case.bytes[begin.unwrap_or(0)..];
+    refused.strip_prefix(b"\r\n").unwrap_or(refused).starts_with(b"HEAD ")
 }
 
 /// Checks what a server has said against what a case expects.
 ///
-/// `behind` tells that [`CANARY`] was sent behind the bytes of the case: it must have been served if the connection
+/// `canary` tells that [`CANARY`] was sent behind the bytes of the case: it must have been served if the connection
 /// persists, and must not if it does not.
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(case: &Case, exchange: &Exchange, behind: bool) -> Result<(), String> {
+pub fn check(case: &Case, exchange: &Exchange, canary: bool) -> Result<(), String> {
     let mut expected = case.expected.clone();
     let complete = !matches!(expected.last(), Some(Expected::Incomplete));
     if !complete {
@@ -114,7 +118,7 @@ pub fn check(case: &Case, exchange: &Exchange, behind: bool) -> Result<(), Strin
         expected.last(),
         Some(Expected::Reject(_) | Expected::Accept { message: Message { close: true, .. }, .. })
     );
-    if behind && persists && complete {
+    if canary && persists && complete {
         let message =
             Message { fields: [("host".to_owned(), vec![b"canary".to_vec()])].into(), ..Message::default() };
         expected.push(Expected::Accept { method: "GET".into(), target: b"/canary".to_vec(), message });
@@ -143,8 +147,12 @@ pub fn check(case: &Case, exchange: &Exchange, behind: bool) -> Result<(), Strin
             other => return Err(format!("{other:?} is nothing for a server")),
         }
     }
-    if end < exchange.output.len() {
-        return Err(format!("{} bytes too many were said", exchange.output.len() - end));
+    let mut behind = &exchange.output[end..];
+    if !complete {
+        behind = behind.strip_prefix(CONTINUE).unwrap_or(behind);
+    }
+    if !behind.is_empty() {
+        return Err(format!("{} bytes too many were said", behind.len()));
     }
     if exchange.ended == persists {
         return Err(if persists { "the connection was ended" } else { "the connection was not ended" }.into());
@@ -249,7 +257,6 @@ fn accepted(
 /// What must be the same however the bytes were cut: all but the interim responses (whether a server sends 100 (Continue)
 /// depends on what has come already) and the words of a refusal.
 pub fn essence(exchange: &Exchange) -> Exchange {
-    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
     let mut output = Vec::with_capacity(exchange.output.len());
     let mut rest = exchange.output.as_slice();
     while let Some(first) = rest.first() {
