@@ -60,12 +60,18 @@ impl RequestHead {
     /// The path of the target, not decoded; `*` and the authority of a CONNECT as they are.
     pub fn path(&self) -> &str {
         let target = self.origin();
-        target.find('?').map_or(target, |end| &target[..end])
+        match memchr::memchr(b'?', target.as_bytes()) {
+            // Of a URI without a path (RFC 9110 section 4.2.3).
+            Some(0) => "/",
+            Some(end) => &target[..end],
+            None => target,
+        }
     }
 
     /// The query of the target, without its `?`.
     pub fn query(&self) -> Option<&str> {
-        self.origin().split_once('?').map(|(_, query)| query)
+        let target = self.origin();
+        memchr::memchr(b'?', target.as_bytes()).map(|at| &target[at + 1..])
     }
 
     /// The target without scheme and authority.
@@ -77,7 +83,6 @@ impl RequestHead {
         let Some(at) = target.find("://") else { return target };
         let rest = &target[at + 3..];
         match rest.find(['/', '?']) {
-            // An empty path before a query is `/`, which cannot be shown as a slice: the query is found all the same.
             Some(begin) => &rest[begin..],
             None => "/",
         }

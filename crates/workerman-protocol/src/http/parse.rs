@@ -154,11 +154,20 @@ fn parse_with<'a>(
     let fields = request.headers;
     let offset = |part: &str| part.as_ptr() as usize - input.as_ptr() as usize;
 
+    let first = fields.first().map_or(len - 2, |field| offset(field.name));
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     // RFC 9112 section 2.2: a bare LF may be taken as a line end by others, so it is refused. Values have no line
     // breaks, so each one is right before the next name, or at the end.
-    let first = fields.first().map_or(len - 2, |field| offset(field.name));
-    let broken = |at: usize| input.get(at.wrapping_sub(2)..at) != Some(b"\r\n");
-    if broken(len) || broken(len - 2) || fields.iter().any(|field| broken(offset(field.name))) {
+    let mut whole = ends_line(input, len) && ends_line(input, len - 2);
+    let mut seen = Seen::default();
+    let mut said = Ok(());
+    for field in fields.iter() {
+        whole &= ends_line(input, offset(field.name));
+        if let Err(refusal) = seen.field(field.name, field.value) {
+            said = said.and(Err(refusal));
+        }
+    }
+    if !whole {
         return Err(refuse(400, "a line that does not end with CR LF"));
     }
     if first - 2 > limits.line {
@@ -167,12 +176,7 @@ fn parse_with<'a>(
     if len - 4 >= limits.head {
         return Err(refuse(431, "the head is too long"));
     }
-
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let mut seen = Seen::default();
-    for field in fields.iter() {
-        seen.field(field.name, field.value)?;
-    }
+    said?;
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| refuse(400, "the method is not a token"))?;
     host::check_target(&method, target)?;
@@ -196,6 +200,12 @@ fn parse_with<'a>(
     }))
 }
 
+/// Whether a line end is right before this place.
+#[inline]
+fn ends_line(input: &[u8], at: usize) -> bool {
+    matches!(input.get(at.wrapping_sub(2)..at), Some([b'\r', b'\n']))
+}
+
 /// What the fields of a head say about framing and the connection.
 #[derive(Default)]
 struct Seen<'a> {
@@ -215,32 +225,38 @@ struct Seen<'a> {
 impl<'a> Seen<'a> {
     #[inline]
     fn field(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
-        // By length first: most fields are of no interest here.
+        // By length and first letter: most fields are of no interest here.
+        let letter = name.as_bytes().first().map_or(0, |byte| byte | 0x20);
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => {
+            4 if letter == b'h' && name.eq_ignore_ascii_case("host") => {
                 self.host = Some(value);
                 self.hosts = self.hosts.saturating_add(1);
             }
-            6 if name.eq_ignore_ascii_case("expect") => {
+            6 if letter == b'e' && name.eq_ignore_ascii_case("expect") => {
                 // RFC 9110 section 10.1.1: an expectation that cannot be met is answered with 417.
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(refuse(417, "an unknown expectation"));
                 }
                 self.expects = true;
             }
-            7 if name.eq_ignore_ascii_case("upgrade") => self.upgrade = true,
-            10 if name.eq_ignore_ascii_case("connection") => {
+            7 if letter == b'u' && name.eq_ignore_ascii_case("upgrade") => self.upgrade = true,
+            10 if letter == b'c' && name.eq_ignore_ascii_case("connection") => {
+                // What nearly every client says.
+                if value == b"keep-alive" {
+                    self.keep_alive = true;
+                    return Ok(());
+                }
                 for option in tokens::list(value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            14 if name.eq_ignore_ascii_case("content-length") => {
+            14 if letter == b'c' && name.eq_ignore_ascii_case("content-length") => {
                 self.length = Some(value);
                 self.lengths = self.lengths.saturating_add(1);
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+            17 if letter == b't' && name.eq_ignore_ascii_case("transfer-encoding") => {
                 self.coded = true;
                 self.codings.add(value)?;
             }

@@ -11,7 +11,7 @@ pub(super) fn check_target(method: &Method, target: &str) -> Result<(), Refusal>
     let bytes = target.as_bytes();
     // RFC 3986 section 2: a URI is ASCII; RFC 9112 section 3.2: a target has no fragment. `httparse` has refused white
     // space and control characters. (Characters such as `|` that browsers leave as they are in queries pass.)
-    if bytes.iter().any(|byte| !byte.is_ascii() || *byte == b'#') {
+    if !bytes.is_ascii() || memchr::memchr(b'#', bytes).is_some() {
         return Err(refuse(400, "a target with a character that no URI has"));
     }
     if *method == Method::CONNECT {
@@ -59,7 +59,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
             _ => return false,
         }
     } else {
-        match host.iter().position(|byte| *byte == b':') {
+        match memchr::memchr(b':', host) {
             Some(colon) => (&host[..colon], &host[colon + 1..]),
             None => (host, &[][..]),
         }
@@ -70,13 +70,26 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     name.first() == Some(&b'[') || is_name(name)
 }
 
+/// Bytes of a `reg-name` that stand for themselves, without the comma.
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=');
+        byte += 1;
+    }
+    table
+};
+
 /// `reg-name` of RFC 3986 section 3.2.2, without the comma, and not empty.
 fn is_name(name: &[u8]) -> bool {
-    let mut rest = name;
+    let plain = name.iter().take_while(|byte| NAME[usize::from(**byte)]).count();
+    let mut rest = &name[plain..];
     while let [byte, tail @ ..] = rest {
         rest = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => tail,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' => tail,
+            byte if NAME[usize::from(*byte)] => tail,
             b'%' => match tail {
                 [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
                 _ => return false,
