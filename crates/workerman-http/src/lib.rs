@@ -14,3 +14,10 @@ pub mod files;
 #[cfg(feature = "multipart")]
 pub mod multipart;
 pub mod routes;
+#[cfg(feature = "session")]
+pub mod session;
+
+pub use cors::Cors;
+#[cfg(feature = "files")]
+pub use files::{Files, ResponseFile, serve_file};
+pub use routes::{Params, Routes};
