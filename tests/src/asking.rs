@@ -213,6 +213,10 @@ impl Protocol for Asking {
         Ok(())
     }
 
+    fn is_answering(&self) -> bool {
+        matches!(self.owed.front(), Some((_, Some(Says::Flow(_)))))
+    }
+
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
         let failed = self.last - u64::from(cx.parked());
         self.settle(failed, Says::Line(format!("SORRY {failed}")));
@@ -298,6 +302,16 @@ fn act(
             None
         }
         "FLOW" => Some(Answer { id: ask.id, says: Says::Flow(rest.parse()?) }),
+        "LEAVE" => {
+            conn.close();
+            // Too late: nobody's error.
+            Some(said)
+        }
+        "LAST" => {
+            let _ = conn.send(Answer { id: ask.id, says: Says::Flow(rest.parse()?) })?;
+            conn.close();
+            None
+        }
         "FAIL" => return Err("as asked".into()),
         "BAD" => Some(line(ask.id, "two\nlines")),
         "PANIC" => panic!("expected by the test"),

@@ -5,23 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use workerman_connection::{EventLoop, LoopHandle, LoopSettings};
+use workerman_connection::{EventLoop, LoopHandle, LoopSettings, Service};
 use workerman_event::sim::LinkOptions;
-use workerman_event::spawn;
-use workerman_tests::asking::Setup;
+use workerman_event::{BackendKind, Listener, spawn};
+use workerman_protocol::Role;
+use workerman_tests::asking::{Asking, Setup};
 use workerman_tests::conformance::sim::{Perfect, Simulated};
 use workerman_tests::conformance::{World, patiently};
+use workerman_tests::on_real_backends;
+use workerman_tests::serving::Serving;
 use workerman_tests::simulation::read_all;
+use workerman_tests::xor::{Xor, opened, sealed};
 
 const FLOW: usize = 10_000;
 const BIG: usize = 70_000;
 
+/// A server in this world.
+fn serve<W: World>(world: &W, service: Service<Asking>, listener: Listener) -> LoopHandle {
+    let (event_loop, handle) = EventLoop::new(LoopSettings::default());
+    handle.listen(Arc::new(service), listener).unwrap();
+    drop(spawn(event_loop.run_on(world.backend())));
+    handle
+}
+
 /// A server in this world, and a peer of it that has been greeted.
 async fn rig<W: World>(world: &W, setup: &Setup) -> (LoopHandle, BufReader<W::Peer>) {
-    let (event_loop, handle) = EventLoop::new(LoopSettings::default());
     let (listener, address) = world.listener();
-    handle.listen(Arc::new(setup.service()), listener).unwrap();
-    drop(spawn(event_loop.run_on(world.backend())));
+    let handle = serve(world, setup.service(), listener);
     let peer = world.connect(&address).await.unwrap();
     let own = W::local_address(&peer);
     let mut peer = BufReader::new(peer);
@@ -48,13 +58,17 @@ async fn say(peer: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) {
 
 /// Says it, ends, and returns all that comes back.
 async fn exchange<P: AsyncRead + AsyncWrite + Unpin>(peer: P, says: &[u8]) -> String {
+    String::from_utf8(exchange_bytes(peer, says).await).unwrap()
+}
+
+async fn exchange_bytes<P: AsyncRead + AsyncWrite + Unpin>(peer: P, says: &[u8]) -> Vec<u8> {
     let (mut reads, mut writes) = tokio::io::split(peer);
     let writing = async {
         writes.write_all(says).await.unwrap();
         writes.shutdown().await.unwrap();
     };
     let both = async { tokio::join!(read_all(&mut reads), writing).0 };
-    String::from_utf8(patiently(both).await.expect("an answer in time")).unwrap()
+    patiently(both).await.expect("an answer in time")
 }
 
 /// Nothing is left of any connection.
@@ -107,6 +121,30 @@ async fn everything_in_order<W: World>(world: W) {
     }
 }
 
+async fn through_a_layer<W: World>(world: W) {
+    for setup in setups() {
+        let (listener, address) = world.listener();
+        let service = setup.service().layer(|| Box::new(Xor::new(Role::Server, 0)));
+        let handle = serve(&world, service, listener);
+        let peer = world.connect(&address).await.unwrap();
+        let hello = format!("HELLO {}\n", W::local_address(&peer));
+        let script = sealed(7, format!("SEND a\nFLOW {FLOW}\nFAIL\nAWAY b\n").as_bytes(), true);
+        let (said, ended) = opened(7, &exchange_bytes(peer, &script).await);
+        let expected = format!("{hello}SEND a\n{}SORRY 3\nAWAY b\n", ".".repeat(FLOW));
+        assert_eq!(String::from_utf8(said).unwrap(), expected, "{setup:?}");
+        assert!(ended, "with the notice of the layer");
+        settle(&handle).await;
+    }
+}
+
+async fn a_peer_on_a_unix_socket_is_nobody<W: World>(world: W) {
+    let Some((listener, address)) = world.unix_listener() else { return };
+    let handle = serve(&world, Setup::new(false, 1).service(), listener);
+    let peer = world.connect(&address).await.unwrap();
+    assert_eq!(exchange(peer, b"SAY a\n").await, "HELLO somebody\nSAY a\n");
+    settle(&handle).await;
+}
+
 async fn a_panic_is_answered_and_ends<W: World>(world: W) {
     for setup in setups() {
         let (handle, peer) = rig(&world, &setup).await;
@@ -120,6 +158,19 @@ async fn what_was_sent_is_said_before_a_close<W: World>(world: W) {
     for setup in setups() {
         let (handle, peer) = rig(&world, &setup).await;
         assert_eq!(exchange(peer, b"CLOSE a\nSAY b\n").await, "CLOSE a\n", "{setup:?}");
+        settle(&handle).await;
+        assert_eq!(noted(&setup), ["closed: closed by this side"]);
+        let (handle, peer) = rig(&world, &setup).await;
+        assert_eq!(exchange(peer, b"SAY a\nLEAVE b\nSAY c\n").await, "SAY a\n", "{setup:?}");
+        settle(&handle).await;
+    }
+}
+
+async fn a_long_answer_is_said_before_a_close<W: World>(world: W) {
+    for setup in setups() {
+        let (handle, peer) = rig(&world, &setup).await;
+        let said = exchange(peer, format!("SAY a\nLAST {FLOW}\nSAY b\n").as_bytes()).await;
+        assert_eq!(said, format!("SAY a\n{}", ".".repeat(FLOW)), "{setup:?}");
         settle(&handle).await;
         assert_eq!(noted(&setup), ["closed: closed by this side"]);
     }
@@ -240,7 +291,8 @@ macro_rules! bodies {
     ($($world:ident),*) => {
         $(mod $world {
             bodies! { @each $world:
-                everything_in_order, a_panic_is_answered_and_ends, what_was_sent_is_said_before_a_close,
+                everything_in_order, through_a_layer, a_peer_on_a_unix_socket_is_nobody, a_panic_is_answered_and_ends, what_was_sent_is_said_before_a_close,
+                a_long_answer_is_said_before_a_close,
                 what_was_sent_is_said_before_another_protocol, what_was_sent_is_said_before_an_error,
                 an_answer_does_not_wait_for_its_handler, an_answer_does_not_wait_for_the_end_of_a_pause,
                 an_answer_does_not_wait_for_a_large_question, the_end_waits_for_an_answer,
@@ -291,3 +343,32 @@ fn on_epoll(body: impl AsyncFn(workerman_tests::conformance::real::Real<workerma
 
 #[cfg(target_os = "linux")]
 bodies!(on_epoll);
+
+// ---- with other threads --------------------------------------------------------------------------------------------
+
+on_real_backends! { pieces_from_elsewhere_stay_whole }
+
+fn pieces_from_elsewhere_stay_whole(kind: BackendKind) {
+    let (questions, pieces) = (2000, 500);
+    let service = Arc::new(Setup::new(false, 4).service());
+    let serving = Serving::with(kind, LoopSettings::default(), &service);
+    let mut peer = serving.peer();
+    assert!(peer.line().unwrap().starts_with("HELLO "));
+    let conn = service.connections().pop().unwrap();
+    let raw = std::thread::spawn(move || {
+        for _ in 0..pieces {
+            let _ = conn.send_raw("RAW and whole\n").unwrap();
+        }
+    });
+    peer.say("SAY something\n".repeat(questions));
+    let (mut answers, mut raws) = (0, 0);
+    while answers < questions || raws < pieces {
+        match peer.line().unwrap().as_str() {
+            "SAY something" => answers += 1,
+            "RAW and whole" => raws += 1,
+            other => panic!("{other}"),
+        }
+    }
+    raw.join().unwrap();
+    assert_eq!((answers, raws), (questions, pieces));
+}

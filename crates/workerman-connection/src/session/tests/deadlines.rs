@@ -134,3 +134,22 @@ fn the_marks_are_told_once_each() {
     assert!(rig.session.fills(0, true, &settings), "a sender was told, though the queue is empty by now");
     assert!(rig.session.drains(0, &settings));
 }
+
+#[test]
+fn a_body_is_awaited_from_a_peer_that_can_send_it() {
+    let mut rig = Rig::open(Probe { deadline: Deadline::Body, ..Probe::default() });
+    assert!(rig.session.awaits_body(8));
+    rig.session.receive(&mut BytesMut::from(&[0; 8][..]));
+    assert!(rig.session.awaits_body(9));
+    assert!(!rig.session.awaits_body(8), "nothing more is read");
+    for other in [Deadline::Handshake, Deadline::Head, Deadline::Idle, Deadline::None] {
+        rig.session.protocol.deadline = other;
+        assert!(!rig.session.awaits_body(9), "{other:?}");
+    }
+    rig.session.protocol.deadline = Deadline::Body;
+    rig.session.end_of_stream();
+    assert!(!rig.session.awaits_body(9), "nothing more comes");
+    let mut rig = Rig::open(Probe { deadline: Deadline::Body, ..Probe::default() });
+    rig.session.flush_and_close(CloseReason::Local);
+    assert!(!rig.session.awaits_body(9), "nothing more matters");
+}
