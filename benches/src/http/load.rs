@@ -23,6 +23,8 @@ use crate::traffic::{self, Peer, Tally, Timing, Watch};
 const BUFFER: usize = 64 * 1024;
 /// Most connections at a time.
 const MAX_CONNECTIONS: usize = 100_000;
+/// Connections that are opened together where they only have to be there.
+const TOGETHER: usize = 64;
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -59,19 +61,26 @@ pub fn run(plan: &Plan) -> io::Result<Tally> {
     })
 }
 
-/// Opens `plan.connections` connections and exchanges one request on each; they stay open until dropped.
+/// Opens `plan.connections` connections, some at a time, and exchanges one request on each; they stay open until dropped.
 ///
 /// # Errors
 /// As for [`run`].
 pub fn idle(plan: &Plan) -> io::Result<Vec<OwnedFd>> {
     let mut buffer = vec![0; BUFFER];
-    let mut peers = clients(plan)?;
-    for peer in &mut peers {
-        sockopt::set_socket_timeout(&peer.socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
-        peer.begin()?;
-        while !peer.receive(&mut buffer, RecvFlags::empty(), false)? {}
+    let mut sockets = Vec::with_capacity(plan.connections);
+    while sockets.len() < plan.connections {
+        let connections = TOGETHER.min(plan.connections - sockets.len());
+        let mut peers = clients(&Plan { connections, ..plan.clone() })?;
+        for peer in &mut peers {
+            sockopt::set_socket_timeout(&peer.socket, sockopt::Timeout::Recv, Some(PATIENCE))?;
+            peer.begin()?;
+        }
+        for peer in &mut peers {
+            while !peer.receive(&mut buffer, RecvFlags::empty(), false)? {}
+        }
+        sockets.extend(peers.into_iter().map(|peer| peer.socket));
     }
-    Ok(peers.into_iter().map(|peer| peer.socket).collect())
+    Ok(sockets)
 }
 
 fn clients(plan: &Plan) -> io::Result<Vec<Client>> {
