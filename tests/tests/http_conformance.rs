@@ -1,11 +1,14 @@
 //! The conformance data of HTTP/1.1, against the reference reader and against the server.
 #![forbid(unsafe_code)]
 
+use workerman_event::BackendKind;
 use workerman_tests::http::data::{Expected, Message, Side, load};
 use workerman_tests::http::drive;
 use workerman_tests::http::reference::{self, Answered, Asked, Field};
 use workerman_tests::http::server::limits;
+use workerman_tests::http::socket;
 use workerman_tests::http::text::show;
+use workerman_tests::on_real_backends;
 
 fn same_fields(expected: &Message, fields: &[Field]) -> bool {
     expected.fields.iter().all(|(name, values)| {
@@ -72,3 +75,11 @@ fn the_server_gives_the_verdict_of_each_case_however_it_is_cut() {
     let wrong: Vec<String> = load(Side::Server).iter().filter_map(|case| drive::run(case).err()).collect();
     assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
 }
+
+fn over_sockets(kind: BackendKind) {
+    if let Err(wrong) = socket::run(kind, &load(Side::Server)) {
+        panic!("{}\n{} cases", wrong.join("\n"), wrong.len());
+    }
+}
+
+on_real_backends!(over_sockets);

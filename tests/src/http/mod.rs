@@ -4,4 +4,5 @@ pub mod data;
 pub mod drive;
 pub mod reference;
 pub mod server;
+pub mod socket;
 pub mod text;
