@@ -2,7 +2,12 @@
 
 mod table;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+
+use futures_core::Stream;
 
 pub use workerman_http::*;
 pub use workerman_protocol::http::*;
@@ -70,6 +75,51 @@ impl Worker<Http> {
     /// Whether each request has an id, which its answer carries as `X-Request-Id`; default no; see [`Http::request_id`].
     pub fn request_id(self, on: bool) -> Self {
         self.configure(|http| http.request_id(on))
+    }
+}
+
+/// A tick every so often, from the first poll on; to keep streams of events alive ([`sse::keep_alive`]).
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+/// use workerman::http::{every, sse};
+/// use workerman::prelude::*;
+///
+/// # fn main() -> workerman::Result<()> {
+/// Worker::http(":2345")
+///     .on_message(|_, _| {
+///         let (sender, events) = sse::channel(16);
+///         let _ = sender.try_send("welcome");
+///         // `sender` goes to whoever has something to tell.
+///         # drop(sender);
+///         Response::events(sse::keep_alive(events, every(Duration::from_secs(15))))
+///     })
+///     .run()
+/// # }
+/// ```
+pub fn every(period: Duration) -> Ticks {
+    Ticks { period: period.max(Duration::from_millis(1)), next: None }
+}
+
+/// Ticks of a period; see [`every`].
+#[derive(Debug)]
+pub struct Ticks {
+    period: Duration,
+    next: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Stream for Ticks {
+    type Item = ();
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let period = self.period;
+        // Made at the first poll: only then there is a runtime for certain.
+        let next = self.next.get_or_insert_with(|| Box::pin(tokio::time::sleep(period)));
+        std::task::ready!(next.as_mut().poll(cx));
+        let at = next.deadline() + period;
+        next.as_mut().reset(at);
+        Poll::Ready(Some(()))
     }
 }
 

@@ -61,12 +61,12 @@ pub use worker::Worker;
 
 /// What most programs need: `use workerman::prelude::*`.
 pub mod prelude {
+    #[cfg(feature = "http")]
+    pub use crate::http::{Admission, Body, Http, Request, Response};
     pub use crate::{
         Address, Bytes, Client, CloseReason, Connection, Frame, Handle, Line, Protocol, Raw, Reconnect,
         SendError, Sent, Settings, Text, Timer, Worker, WorkerConnection, run_all, sleep,
     };
-    #[cfg(feature = "http")]
-    pub use crate::http::{Admission, Body, Http, Request, Response};
 }
 
 /// The servers of the READMEs compile.

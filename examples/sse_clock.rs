@@ -1,0 +1,48 @@
+//! A clock that the server pushes to every page that is open: server-sent events.
+//!
+//! ```sh
+//! cargo run --release --example sse_clock            # then open http://localhost:2345/, or:
+//! curl -N http://localhost:2345/time
+//! ```
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use workerman::http::{Method, StatusCode, every, sse};
+use workerman::prelude::*;
+
+const PAGE: &str = include_str!("sse_clock.html");
+
+fn main() -> workerman::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2345".to_owned());
+    Worker::http(address)
+        .name("sse_clock")
+        .on_message(|_, request| match (request.method(), request.path()) {
+            (&Method::GET, "/") => Response::html(PAGE),
+            (&Method::GET, "/time") => time(request.last_event_id()),
+            _ => Response::new(StatusCode::NOT_FOUND),
+        })
+        .run()
+}
+
+/// The time, once a second, until the page is closed.
+fn time(last: Option<&str>) -> Response {
+    let (sender, events) = sse::channel(4);
+    if let Some(last) = last {
+        // A browser that lost its connection says which event was its last one.
+        let _ = sender.try_send(sse::Event::new(format!("welcome back, after {last}")).event("note"));
+    }
+    drop(workerman::spawn(async move {
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let (hour, minute, second) = (now / 3600 % 24, now / 60 % 60, now % 60);
+            let event = sse::Event::new(format!("{hour:02}:{minute:02}:{second:02} UTC")).id(now.to_string());
+            if sender.send(event).await.is_err() {
+                // The page is gone.
+                return;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }));
+    Response::events(sse::keep_alive(events, every(Duration::from_secs(15))))
+}
