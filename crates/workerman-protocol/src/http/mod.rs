@@ -7,6 +7,7 @@
 mod body;
 mod chunked;
 mod client;
+pub mod coding;
 mod convert;
 mod cookie;
 mod date;

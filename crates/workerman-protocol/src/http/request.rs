@@ -34,6 +34,8 @@ pub struct Request {
 #[derive(Default)]
 struct Extras {
     remote: Option<SocketAddr>,
+    /// The body is no longer in the content coding that the head tells.
+    decompressed: bool,
     params: Vec<(Box<str>, String)>,
     extensions: http::Extensions,
 }
@@ -115,6 +117,14 @@ impl Request {
     /// The id of the request, if the server [gives them](super::Http::request_id).
     pub fn id(&self) -> Option<&str> {
         self.extensions()?.get::<RequestId>().map(RequestId::as_str)
+    }
+
+    pub(super) fn is_decompressed(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.decompressed)
+    }
+
+    pub(super) fn set_decompressed(&mut self) {
+        self.extras.get_or_insert_default().decompressed = true;
     }
 
     pub(super) fn take_extensions(&mut self) -> Option<http::Extensions> {

@@ -301,6 +301,11 @@ impl Response {
         &mut self.headers
     }
 
+    /// The fields to be changed, without the content type of a constructor.
+    pub(super) fn fields_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
     /// The content type, wherever it came from.
     pub fn content_type(&self) -> Option<&str> {
         self.preset.value().or_else(|| self.headers.get_str("content-type"))

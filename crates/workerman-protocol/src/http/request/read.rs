@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use http::header::ACCEPT_ENCODING;
 
+use super::super::coding::Coding;
 use super::super::form::{self, FormValue, Pairs};
 use super::super::{Body, BodyError, Response};
 use super::Request;
@@ -55,6 +57,12 @@ pub enum BadRequest {
         /// How many there may be.
         limit: usize,
     },
+    /// The body is in a content coding that is unknown or not built in.
+    #[error("the content coding of the body is not known")]
+    Coding,
+    /// The body is broken, too large or incomplete.
+    #[error(transparent)]
+    Body(BodyError),
     /// The body arrives in pieces: it has to be [read into memory](Request::buffer) first. The application's mistake,
     /// not the client's.
     #[error("the body has not been read into memory")]
@@ -62,10 +70,13 @@ pub enum BadRequest {
 }
 
 impl BadRequest {
-    /// The status that says it to the client: 400, 415 for a wrong content type, 500 if it is not to blame.
+    /// The status that says it to the client: 400, 408 or 413 for a body that broke
+    /// off or is too large, 415 for a wrong content type or coding, 500 if it is not to blame.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentType { .. } | Self::Coding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::Timeout) => StatusCode::REQUEST_TIMEOUT,
             Self::Streamed => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -77,6 +88,12 @@ impl From<BadRequest> for Response {
         match error {
             // Nothing that the client can do something about.
             BadRequest::Streamed => Self::new(error.status()),
+            BadRequest::Coding => {
+                // RFC 9110 section 15.5.16: what would have been accepted.
+                let known: Vec<_> = Coding::AVAILABLE.iter().map(|coding| coding.name()).collect();
+                let known = if known.is_empty() { "identity".to_owned() } else { known.join(", ") };
+                Self::text(error.to_string()).with_status(error.status()).header(ACCEPT_ENCODING, known)
+            }
             _ => Self::text(error.to_string()).with_status(error.status()),
         }
     }
