@@ -256,6 +256,25 @@ fn the_cookie_is_sent_only_when_there_is_news() {
 }
 
 #[test]
+fn shared_caches_keep_no_cookie() {
+    every_store(async |sessions, _| {
+        let browser = Browser::default();
+        for (response, expected) in [
+            (Response::text(""), Some("private")),
+            (Response::text("").header("cache-control", "no-store"), Some("no-store")),
+        ] {
+            let mut session = sessions.open(&browser.request()).await.unwrap();
+            session.set("a", 1);
+            let response = session.save(response).await.unwrap();
+            assert_eq!(response.headers().get_str("cache-control"), expected);
+        }
+        let untouched =
+            sessions.open(&browser.request()).await.unwrap().save(Response::text("")).await.unwrap();
+        assert!(!untouched.headers().contains("cache-control"));
+    });
+}
+
+#[test]
 fn a_session_that_is_dropped_changes_nothing() {
     every_store(async |sessions, _| {
         let mut browser = Browser::default();

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use workerman_protocol::http::{Cookie, Response};
+use workerman_protocol::http::{Cookie, Response, header};
 
 use super::{Record, SessionError, SessionId, Sessions, StoreError};
 
@@ -164,11 +164,15 @@ impl Session {
     /// What has changed is stored, and prolongs the session. An empty session is removed, with its cookie; a new one
     /// that stayed empty never was. Others get the session as soon as it is saved.
     ///
+    /// A response with the cookie that does not say how it may be cached is marked `Cache-Control: private`: a shared
+    /// cache would hand one client's session to others.
+    ///
     /// # Errors
     /// The values are too large, or the store failed.
     pub async fn save(self, response: Response) -> Result<Response, SessionError> {
         Ok(match self.commit().await? {
-            Some(cookie) => response.cookie(cookie),
+            Some(cookie) if response.headers().contains(header::CACHE_CONTROL) => response.cookie(cookie),
+            Some(cookie) => response.cookie(cookie).header(header::CACHE_CONTROL, "private"),
             None => response,
         })
     }
