@@ -274,7 +274,7 @@ fn line(id: u64, line: impl Into<String>) -> Answer {
 /// Does what a line says, at once.
 fn act(
     conn: &Connection<Asking>,
-    ask: Ask,
+    ask: &Ask,
     gate: &Gate,
     lines: &Arc<Service<Text>>,
 ) -> Result<Option<Answer>, BoxError> {
@@ -375,7 +375,7 @@ async fn act_async(
         gate.pass().await;
         return Ok(None);
     }
-    act(conn, ask, gate, lines)
+    act(conn, &ask, gate, lines)
 }
 
 /// Notes that a handler was dropped before its end.
@@ -430,7 +430,7 @@ impl Setup {
         } else {
             handlers.on_message(move |conn: &Connection<Asking>, ask: Ask| {
                 seen.note(format_args!("asked: {}", ask.line));
-                act(conn, ask, &gate, &lines)
+                act(conn, &ask, &gate, &lines)
             })
         };
         let (window, watched) = (self.window, Arc::clone(&self.watched));

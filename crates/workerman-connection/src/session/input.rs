@@ -209,7 +209,9 @@ impl<P: Protocol> Session<P> {
 
     /// Whether a body is in progress for which the peer has to send more, and for which there is room.
     pub fn awaits_body(&self, limit: usize) -> bool {
-        self.wants_input(true, limit) && self.protocol.deadline() == Deadline::Body
+        self.phase == Phase::Open
+            && self.wants_input(true, limit)
+            && self.protocol.deadline() == Deadline::Body
     }
 
     /// Another protocol takes over: the unread bytes, and what waits to be written.
