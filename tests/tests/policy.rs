@@ -78,6 +78,7 @@ fn dependencies_point_in_one_direction() {
     let event = "workerman-event";
     let protocol = "workerman-protocol";
     let connection = "workerman-connection";
+    let http = "workerman-http";
     let supervisor = "workerman-supervisor";
     let facade = "workerman";
     let outside = ["workerman-examples", "workerman-tests", "workerman-benches"];
@@ -87,7 +88,8 @@ fn dependencies_point_in_one_direction() {
     assert_eq!(of(event), [""; 0]);
     assert_eq!(of(protocol), [""; 0]);
     assert_eq!(of(connection), [event, protocol]);
-    for below in [event, protocol, connection] {
+    assert!(of(http).iter().all(|below| [connection, event, protocol].contains(below)), "{:?}", of(http));
+    for below in [event, protocol, connection, http] {
         assert!(of(facade).contains(&below), "the facade joins all, {below} too");
     }
     if all.contains_key(supervisor) {
