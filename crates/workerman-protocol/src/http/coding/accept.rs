@@ -9,7 +9,9 @@ use super::Coding;
 /// ```
 /// use workerman_protocol::http::coding::{Accept, Coding};
 /// let accept = Accept::parse("gzip;q=0.5, br, *;q=0.1");
-/// assert_eq!(accept.choose(&[Coding::Gzip, Coding::Brotli]), Coding::Brotli);
+/// assert_eq!(accept.weight(Coding::Gzip), Some(500));
+/// assert_eq!(accept.weight(Coding::Zstd), Some(100));
+/// # #[cfg(feature = "gzip")]
 /// assert_eq!(accept.choose(&[Coding::Gzip]), Coding::Gzip);
 /// assert_eq!(accept.choose(&[]), Coding::Identity);
 /// ```
