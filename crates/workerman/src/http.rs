@@ -63,6 +63,11 @@ impl Worker<Http> {
         self.configure(|http| http.server(name))
     }
 
+    /// Compresses answers as clients like it; default no; see [`Http::compress`].
+    pub fn compress(self, settings: coding::Compression) -> Self {
+        self.configure(|http| http.compress(settings))
+    }
+
     /// Whether each request and its answer are told as an event of `tracing`: level INFO, target `workerman::access`;
     /// default no.
     ///

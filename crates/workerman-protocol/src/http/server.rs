@@ -31,6 +31,7 @@ use self::answer::Sending;
 pub use self::config::Admission;
 use self::config::Config;
 use self::receive::{Received, Receiving};
+use super::coding::Coding;
 use super::link::Answers;
 use super::parse::{CLOSE, CONNECTS, EXPECTS, Found, Framing, Parsed, Refusal, Scan, UPGRADES, refuse};
 use super::{Body, BodyError, Error, Request, RequestHead, Response, StatusCode};
@@ -78,6 +79,8 @@ struct Exchange {
     /// The flags of its head.
     flags: u8,
     stage: Stage,
+    /// The content coding that its client likes best.
+    coding: Coding,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -246,7 +249,8 @@ impl Http {
                 }
             },
         };
-        let exchange = Exchange { number, flags, stage: Stage::Waiting };
+        let coding = self.config.compression.as_ref().map_or(Coding::Identity, |settings| settings.choose(&head));
+        let exchange = Exchange { number, flags, stage: Stage::Waiting, coding };
         let body = match (admission, framing) {
             (Admission::Reject(response), framing) => {
                 return self.reject(exchange, response, framing, cx).map(|()| None);

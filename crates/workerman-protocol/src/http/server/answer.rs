@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
+use super::super::coding::compress;
 use super::super::link::Answer;
 use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD, UPGRADES};
 use super::super::{Body, BodyError, Error, Response, StatusCode};
@@ -156,6 +157,9 @@ impl Http {
         }
         if self.is_alone() && self.receiving().is_some_and(|receiving| !receiving.can_be_left()) {
             exchange.flags |= CLOSE;
+        }
+        if let Some(settings) = &self.config.compression {
+            response = compress(response, exchange.coding, exchange.flags & HEAD != 0, settings);
         }
         if self.config.records() {
             self.record_answer(exchange.number, &mut response);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 
 use super::super::chunked::ChunkLimits;
+use super::super::coding::Compression;
 use super::super::parse::Limits;
 use super::super::{RequestHead, Response};
 use super::access::OnAccess;
@@ -36,6 +37,7 @@ pub(super) struct Config {
     pub(super) on_request_head: Option<OnRequestHead>,
     pub(super) on_access: Option<OnAccess>,
     pub(super) request_id: bool,
+    pub(super) compression: Option<Compression>,
     /// The front of a head with status 200, up to the date.
     pub(super) ok: Bytes,
     /// The `Server` line, if there is one, and the name of the date field.
@@ -75,6 +77,7 @@ impl Http {
             on_request_head: None,
             on_access: None,
             request_id: false,
+            compression: None,
             ok: Bytes::new(),
             date: Bytes::new(),
         }));
@@ -207,6 +210,16 @@ impl Http {
     #[must_use]
     pub fn request_id(mut self, on: bool) -> Self {
         self.config().request_id = on;
+        self
+    }
+
+    /// Compresses answers as clients like it; default no.
+    ///
+    /// Which codings there are is a matter of features (`gzip`, `brotli`, `zstd`). What is small, compressed already, a part
+    /// of something, or says `no-transform` is left alone; see [`Compression`].
+    #[must_use]
+    pub fn compress(mut self, settings: Compression) -> Self {
+        self.config().compression = Some(settings);
         self
     }
 }

@@ -433,3 +433,23 @@ fn accesses_are_told_with_the_id_of_their_request() {
         ["GET /a?b 200 4 r-1", &format!("GET /s 200 5 {id}"), &log[2], &log[3], "GET /gone 0 0 r-4"]
     );
 }
+
+#[cfg(feature = "gzip")]
+#[test]
+fn answers_are_compressed_as_the_client_likes() {
+    let mut harness = harness(Http::new().compress(super::super::coding::Compression::default()));
+    let get = |accept: &str| format!("GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accept}\r\n\r\n");
+    harness.feed(get("gzip").as_bytes());
+    harness.answer_last(Response::text("a".repeat(5000))).unwrap();
+    let answer = harness.output();
+    let head = String::from_utf8_lossy(&answer[..300.min(answer.len())]).into_owned();
+    assert!(head.contains("\r\nContent-Encoding: gzip\r\n") && head.contains("\r\nVary: "), "{head}");
+    assert!(answer.len() < 500);
+    harness.feed(get("identity").as_bytes());
+    harness.answer_last(Response::text("a".repeat(5000))).unwrap();
+    let answer = text(&mut harness);
+    assert!(answer.contains("Content-Length: 5000\r\n") && answer.contains("Vary: "), "{}", &answer[..200]);
+    harness.feed(get("gzip").as_bytes());
+    harness.answer_last(Response::text("short")).unwrap();
+    assert!(text(&mut harness).ends_with("short"));
+}
