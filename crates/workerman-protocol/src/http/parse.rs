@@ -2,6 +2,7 @@
 //! refused. `httparse` finds the pieces; every rule on top of it stands here, beside its section.
 
 mod host;
+mod plain;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -79,7 +80,7 @@ pub(super) const UPGRADES: u8 = 1 << 4;
 pub(super) const CONNECTS: u8 = 1 << 5;
 
 /// A complete head, checked.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub(super) struct Parsed {
     /// Bytes of the input that it takes.
     pub(super) len: usize,
@@ -116,6 +117,14 @@ impl Parsed {
 pub(super) fn parse(input: &[u8], limits: &Limits) -> Result<Option<Parsed>, Refusal> {
     let most = limits.head.saturating_add(4).min(input.len());
     let input = &input[..most];
+    if let Some(parsed) = plain::parse(input, limits) {
+        return Ok(Some(parsed));
+    }
+    general(input, limits)
+}
+
+/// The general way; its verdict counts.
+fn general(input: &[u8], limits: &Limits) -> Result<Option<Parsed>, Refusal> {
     let mut inline = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
     if limits.fields <= INLINE_FIELDS {
         return parse_with(input, limits, &mut inline[..limits.fields]);
@@ -163,7 +172,7 @@ fn parse_with<'a>(
     let mut said = Ok(());
     for field in fields.iter() {
         whole &= ends_line(input, offset(field.name));
-        if let Err(refusal) = seen.field(field.name, field.value) {
+        if let Err(refusal) = seen.field(field.name.as_bytes(), field.value) {
             said = said.and(Err(refusal));
         }
     }
@@ -224,23 +233,23 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     #[inline]
-    fn field(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
+    fn field(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
         // By length and first letter: most fields are of no interest here.
-        let letter = name.as_bytes().first().map_or(0, |byte| byte | 0x20);
+        let letter = name.first().map_or(0, |byte| byte | 0x20);
         match name.len() {
-            4 if letter == b'h' && name.eq_ignore_ascii_case("host") => {
+            4 if letter == b'h' && name.eq_ignore_ascii_case(b"host") => {
                 self.host = Some(value);
                 self.hosts = self.hosts.saturating_add(1);
             }
-            6 if letter == b'e' && name.eq_ignore_ascii_case("expect") => {
+            6 if letter == b'e' && name.eq_ignore_ascii_case(b"expect") => {
                 // RFC 9110 section 10.1.1: an expectation that cannot be met is answered with 417.
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(refuse(417, "an unknown expectation"));
                 }
                 self.expects = true;
             }
-            7 if letter == b'u' && name.eq_ignore_ascii_case("upgrade") => self.upgrade = true,
-            10 if letter == b'c' && name.eq_ignore_ascii_case("connection") => {
+            7 if letter == b'u' && name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            10 if letter == b'c' && name.eq_ignore_ascii_case(b"connection") => {
                 // What nearly every client says.
                 if value == b"keep-alive" {
                     self.keep_alive = true;
@@ -252,11 +261,11 @@ impl<'a> Seen<'a> {
                     self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            14 if letter == b'c' && name.eq_ignore_ascii_case("content-length") => {
+            14 if letter == b'c' && name.eq_ignore_ascii_case(b"content-length") => {
                 self.length = Some(value);
                 self.lengths = self.lengths.saturating_add(1);
             }
-            17 if letter == b't' && name.eq_ignore_ascii_case("transfer-encoding") => {
+            17 if letter == b't' && name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 self.coded = true;
                 self.codings.add(value)?;
             }

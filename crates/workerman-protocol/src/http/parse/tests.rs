@@ -1,5 +1,7 @@
 //! Tests of the strict reading; the large table by section is the conformance data of the workspace's tests.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn limits() -> Limits {
@@ -107,5 +109,85 @@ fn framing_and_flags() {
         ("Content-Length: 99999999999999999999999\r\n", 413),
     ] {
         assert_eq!(parse(fields), Err(status), "{fields}");
+    }
+}
+
+/// Heads of pieces that are mostly right, with a byte changed now and then.
+fn heads() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        8 => Just("GET / HTTP/1.1"),
+        2 => Just("HEAD /a?b=c HTTP/1.0"),
+        1 => Just("OPTIONS * HTTP/1.1"),
+        1 => Just("CONNECT a:1 HTTP/1.1"),
+        1 => Just("x /a#b HTTP/1.1"),
+        1 => Just("GET http://a/ HTTP/1.1"),
+        1 => Just("GET /a b HTTP/1.1"),
+        1 => Just("GET / HTTP/2.0"),
+    ];
+    let field = prop_oneof![
+        6 => Just("Host: a"),
+        2 => Just("x-y:  z\t "),
+        1 => Just("Connection: close, upgrade"),
+        1 => Just("Content-Length: 5"),
+        1 => Just("Transfer-Encoding: chunked"),
+        1 => Just("Expect: 100-continue"),
+        1 => Just("Upgrade: x"),
+        1 => Just("x : y"),
+        1 => Just(": y"),
+        1 => Just(" folded"),
+        1 => Just("x: \u{e4}"),
+        1 => Just(""),
+    ];
+    let change = prop_oneof![3 => Just(None), 2 => any::<(prop::sample::Index, u8)>().prop_map(Some)];
+    (
+        line,
+        prop::collection::vec(field, 0..6),
+        change,
+        prop::sample::select(vec!["\r\n", "", "\r\n\r\nGET", "\r\nx"]),
+    )
+        .prop_map(|(line, fields, change, tail)| {
+            let mut head = format!("{line}\r\n");
+            for field in fields {
+                head += field;
+                head += "\r\n";
+            }
+            let mut head = (head + tail).into_bytes();
+            if let Some((at, byte)) = change {
+                let at = at.index(head.len());
+                head[at] = byte;
+            }
+            head
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+    /// What the short way takes, the general one takes too, and sees the same in it.
+    #[test]
+    fn both_ways_agree(head in heads(), line in 5usize..70, most in 20usize..256) {
+        let limits = Limits { line, head: most, fields: 4 };
+        let input = &head[..head.len().min(most + 4)];
+        if let Some(plain) = plain::parse(input, &limits) {
+            prop_assert_eq!(Ok(Some(plain)), general(input, &limits));
+        }
+    }
+
+    #[test]
+    fn both_ways_agree_on_anything(head in prop::collection::vec(any::<u8>(), 0..64)) {
+        let input = [b"GET / HTTP/1.1\r\nHost: a\r\n".as_slice(), &head, b"\r\n\r\n"].concat();
+        if let Some(plain) = plain::parse(&input, &limits()) {
+            prop_assert_eq!(Ok(Some(plain)), general(&input, &limits()));
+        }
+    }
+}
+
+#[test]
+fn usual_heads_take_the_short_way() {
+    for head in [
+        "GET /plaintext?n=1 HTTP/1.1\r\nHost: localhost:80\r\nUser-Agent: x/1.0 (y; z)\r\nAccept: */*;q=0.8\r\n\r\n",
+        "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\nbody",
+        "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    ] {
+        assert!(plain::parse(head.as_bytes(), &limits()).is_some(), "{head}");
     }
 }
