@@ -4,11 +4,12 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use workerman_connection::{CloseReason, Connection, Error as ConnectionError, SendError};
 use workerman_protocol::http::{Body, BodyError, ClientEvent, ClientRequest, HttpClient, Response};
 
@@ -167,8 +168,8 @@ impl Line {
         }
     }
 
-    pub(super) fn on_event(self: &Arc<Self>, event: ClientEvent) {
-        let ClientEvent::Done { reusable } = event else { return };
+    pub(super) fn on_event(self: &Arc<Self>, event: &ClientEvent) {
+        let &ClientEvent::Done { reusable } = event else { return };
         let exchange = lock(&self.state).exchange.take();
         if reusable {
             match self.pool.upgrade() {
@@ -237,17 +238,23 @@ pub(super) struct Ticket {
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
+/// How long after the end of a connection its `on_close` may take to say so.
+const GRACE: Duration = Duration::from_secs(1);
+
 impl Ticket {
     pub(super) async fn response(mut self) -> Result<Response, Failed> {
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
         let answer = poll_fn(|cx| {
             if let Poll::Ready(answer) = Pin::new(&mut self.answer).poll(cx) {
                 return Poll::Ready(answer.ok());
             }
-            if self.closed.as_mut().poll(cx).is_ready() {
-                // A loop that stops before the connection was begun calls nobody back.
-                return Poll::Ready(self.answer.try_recv().ok());
+            if grace.is_none() {
+                std::task::ready!(self.closed.as_mut().poll(cx));
             }
-            Poll::Pending
+            // It is over, and `on_close` is called now; but a loop that stops before the connection was begun calls
+            // nobody back.
+            let grace = grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(GRACE)));
+            grace.as_mut().poll(cx).map(|()| None)
         });
         answer.await.unwrap_or_else(|| {
             self.line.gone(0, CloseReason::Shutdown);

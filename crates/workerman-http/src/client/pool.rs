@@ -195,7 +195,7 @@ impl Pool {
                 ..Settings::default()
             })
             .on_message(move |_, response| message.on_message(response))
-            .on_event(move |_, got| event.on_event(got))
+            .on_event(move |_, got| event.on_event(&got))
             .on_error(move |_, why| error.on_error(why))
             .on_close(move |conn, reason| close.on_close(conn, reason))
             .connect()
