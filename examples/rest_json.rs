@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/tasks/{id}", |request| show(&request))
         .put("/tasks/{id}", |request| change(&request))
         .delete("/tasks/{id}", |request| remove(&request))
-        .cors(Cors::any().headers(["content-type"]).build()?)
+        .cors(Cors::any().headers(["content-type"]).expose(["location"]).build()?)
         .build()?;
     let worker = Worker::http(address).name("rest_json").routes(routes);
     worker
