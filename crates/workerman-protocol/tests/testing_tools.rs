@@ -361,7 +361,8 @@ impl Protocol for Asked {
     }
 
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
-        cx.reply().put_slice(if cx.parked() { b"worry" } else { b"sorry" });
+        let word = if cx.parked() { b"worry" } else { b"sorry" };
+        cx.reply().put_slice(word);
         self.owed -= 1;
         if failure == Failure::Error { Recovery::Continue } else { Recovery::End }
     }

@@ -6,8 +6,11 @@ fn limits() -> ChunkLimits {
     ChunkLimits { extensions: 32, trailers: 64, fields: 3 }
 }
 
+/// Data, trailers, and what is left of the input.
+type Decoded = (Vec<u8>, Headers, Vec<u8>);
+
 /// Decodes all of `input`, handed over in pieces of `step` bytes: data, trailers, and what is left.
-fn decode(input: &[u8], step: usize) -> Result<Option<(Vec<u8>, Headers, Vec<u8>)>, ChunkError> {
+fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, ChunkError> {
     let mut chunked = Chunked::new(limits());
     let (mut buffer, mut data) = (BytesMut::new(), Vec::new());
     let mut pieces = input.chunks(step);
