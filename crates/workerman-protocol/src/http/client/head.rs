@@ -78,10 +78,8 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Error> {
     };
     let (code, reason) = rest.split_at_checked(3).ok_or(NO_STATUS_LINE)?;
     let status = StatusCode::from_bytes(code).map_err(|_| Error::Response("an invalid status code"))?;
-    // RFC 9110 section 15: valid codes are 100 to 599.
-    if status.as_u16() > 599 {
-        return Err(Error::Response("a status code beyond 599"));
-    }
+    // RFC 9110 section 15: valid codes are 100 to 599; others of three digits are to be taken as a server's error, and
+    // are left for the caller to see.
     let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
     match reason {
         [] => {}
@@ -116,14 +114,21 @@ impl Head {
         let mut lines = Lines(head);
         let (version, status) = status_line(lines.next().unwrap_or_default())?;
         let mut headers = Headers::new();
-        for line in lines {
-            // RFC 9112 section 5.2: a folded line has a white space where its name would be; section 5.1: no white space
-            // before the colon. Both are no tokens.
+        let mut lines = lines.peekable();
+        while let Some(line) = lines.next() {
+            // RFC 9112 section 5.1: no white space before the colon; it would be no token. Nor is what a fold begins with,
+            // which can only follow a field.
             let colon = memchr::memchr(b':', line).ok_or(Error::Response("a field line without a colon"))?;
             let name = HeaderName::from_bytes(&line[..colon])
                 .map_err(|_| Error::Response("an invalid field name"))?;
+            let mut value = head.slice_ref(trim(&line[colon + 1..]));
+            // RFC 9112 section 5.2: a user agent replaces a fold by a space.
+            while let Some(more) = lines.next_if(|line| matches!(line, [b' ' | b'\t', ..])) {
+                value = [&value[..], trim(more)].join(&b' ').into();
+            }
+            let value = value.slice_ref(trim(&value));
             // RFC 9110 section 5.5: no NUL, no bare CR, no control characters.
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(trim(&line[colon + 1..])))
+            let value = HeaderValue::from_maybe_shared(value)
                 .map_err(|_| Error::Response("an invalid field value"))?;
             headers.append(name, value);
         }
@@ -180,7 +185,11 @@ impl Head {
 
     fn is_chunked(&self) -> Result<bool, Error> {
         let mut codings = self.headers.get_all(TRANSFER_ENCODING).flat_map(|value| list(value.as_bytes()));
-        let Some(first) = codings.next() else { return Ok(false) };
+        let Some(first) = codings.next() else {
+            // A field that names no coding leaves open where the body ends.
+            let named = self.headers.contains(TRANSFER_ENCODING);
+            return if named { Err(Error::Response("an empty Transfer-Encoding")) } else { Ok(false) };
+        };
         if self.version == Version::Http10 {
             // RFC 9112 section 6.1: faulty framing.
             return Err(Error::Response("Transfer-Encoding in a response of HTTP/1.0"));

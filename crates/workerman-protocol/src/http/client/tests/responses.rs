@@ -97,6 +97,15 @@ fn without_a_length_the_body_ends_with_the_connection() {
     assert_eq!((outcome.reusable(), outcome.ended.as_str()), (None, "clean end"));
 }
 
+/// RFC 9112 section 5.2.
+#[test]
+fn a_folded_line_is_read_as_one() {
+    let input = b"HTTP/1.1 200 OK\r\nA:\r\n  b \r\n\tc\r\n \r\nContent-Length:\r\n 0\r\n\r\n";
+    let outcome = every_split(get, input, false);
+    assert_eq!(outcome.whole().headers.get("a").unwrap(), "b c");
+    assert_eq!(outcome.reusable(), Some(true));
+}
+
 #[test]
 fn what_can_be_read_in_two_ways_is_refused() {
     let ok = "HTTP/1.1 200 OK\r\n";
@@ -109,7 +118,6 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("HTTP/1.1 20 OK\r\n\r\n".to_owned(), "status code"),
         ("HTTP/1.1 2000 OK\r\n\r\n".to_owned(), "reason phrase"),
         ("HTTP/1.1 099 OK\r\n\r\n".to_owned(), "status code"),
-        ("HTTP/1.1 600 OK\r\n\r\n".to_owned(), "beyond 599"),
         ("HTTP/1.1\t200 OK\r\n\r\n".to_owned(), "status line"),
         ("HTTP/1.1 200\tOK\r\n\r\n".to_owned(), "reason phrase"),
         ("HTTP/1.1 200 O\0K\r\n\r\n".to_owned(), "reason phrase"),
@@ -123,8 +131,6 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (format!("{ok}A: b\x7f\r\n\r\n"), "field value"),
         (format!("{ok}A : b\r\n\r\n"), "field name"),
         (format!("{ok} A: b\r\n\r\n"), "field name"),
-        (format!("{ok}A: b\r\n c: d\r\n\r\n"), "field name"),
-        (format!("{ok}A: b\r\n folded\r\n\r\n"), "colon"),
         (format!("{ok}: b\r\n\r\n"), "field name"),
         (format!("{ok}A\r\n\r\n"), "colon"),
         (format!("{ok}A\u{fc}: b\r\n\r\n"), "field name"),
@@ -145,6 +151,8 @@ fn what_can_be_read_in_two_ways_is_refused() {
             format!("{ok}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
             "other than chunked",
         ),
+        (format!("{ok}Transfer-Encoding:\r\n\r\n"), "empty Transfer-Encoding"),
+        (format!("{ok}Content-Length: 1\r\n 2\r\n\r\n"), "invalid Content-Length"),
         (format!("{ok}Transfer-Encoding: identity\r\n\r\n"), "other than chunked"),
         (format!("{ok}Transfer-Encoding: xchunked\r\n\r\n"), "other than chunked"),
         ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), "HTTP/1.0"),

@@ -1,0 +1,240 @@
+//! The client's side of the data: responses through [`HttpClient`], without a socket.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use workerman_protocol::Role;
+use workerman_protocol::http::{Body, ClientEvent, ClientRequest, HttpClient, Response, Version};
+use workerman_protocol::testing::{Harness, Seen};
+
+use super::data::{Case, Expected, Message};
+use super::text::show;
+
+/// What the caller of one request got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Got {
+    /// A whole response.
+    Response {
+        /// Its status code.
+        status: u16,
+        /// Its minor version.
+        minor: u8,
+        /// Its fields, names in lower case.
+        fields: Vec<(String, Vec<u8>)>,
+        /// Its body.
+        body: Vec<u8>,
+        /// The fields behind the body.
+        trailers: Vec<(String, Vec<u8>)>,
+        /// The connection carries no other request.
+        close: bool,
+    },
+    /// An error, with or without a head before it.
+    Error,
+}
+
+/// A response that is being read.
+struct Reading {
+    response: Response,
+    body: Body,
+    read: Vec<u8>,
+    /// Whether the body is complete, once it is over.
+    over: Option<bool>,
+    /// What was said about the connection.
+    reusable: bool,
+}
+
+/// Lets the pieces arrive: one list for each request, which is sent before them. Then the stream ends.
+pub fn responses(case: &Case, turns: &[Vec<&[u8]>]) -> Vec<Got> {
+    let mut harness = Harness::new(HttpClient::new(), Instant::now()).role(Role::Client);
+    let mut got = Vec::new();
+    let last = case.asked.len() - 1;
+    for (at, method) in case.asked.iter().enumerate() {
+        let mut reading = None;
+        if harness.send(ClientRequest::new(method.as_str(), "http://example.com/")).is_ok() {
+            for piece in turns.get(at).into_iter().flatten() {
+                harness.feed(piece);
+                follow(&mut harness, &mut reading);
+            }
+        }
+        let kept = harness.is_open() && !harness.is_finished();
+        // The last turn is behind, or there is none for this request.
+        if at == last || turns.get(at).is_none() || !kept {
+            harness.eof();
+            follow(&mut harness, &mut reading);
+        }
+        let next = reading.map_or(Got::Error, |reading: Reading| reading.got(kept));
+        let over = next == Got::Error || matches!(next, Got::Response { close: true, .. });
+        got.push(next);
+        if over {
+            break;
+        }
+    }
+    got
+}
+
+/// Takes over what the protocol has said, and reads on.
+fn follow(harness: &mut Harness<HttpClient>, reading: &mut Option<Reading>) {
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        let mut moved = false;
+        for seen in harness.seen() {
+            moved = true;
+            match seen {
+                Seen::Message(mut response) => {
+                    assert!(reading.is_none(), "a second response to one request");
+                    let body = std::mem::replace(response.body_mut(), Body::empty());
+                    *reading =
+                        Some(Reading { response, body, read: Vec::new(), over: None, reusable: false });
+                }
+                Seen::Event(ClientEvent::Done { reusable }) => {
+                    let reading = reading.as_mut().expect("an exchange is done when there was a response");
+                    reading.reusable = reusable;
+                }
+                Seen::Event(ClientEvent::Interim(response)) => {
+                    assert!(response.status().is_informational() && reading.is_none());
+                }
+                Seen::Event(other) => panic!("{other:?}"),
+            }
+        }
+        if let Some(reading) = reading.as_mut().filter(|reading| reading.over.is_none()) {
+            while let Poll::Ready(polled) = reading.body.poll_data(&mut cx) {
+                moved = true;
+                match polled {
+                    Some(Ok(data)) => reading.read.extend_from_slice(&data),
+                    Some(Err(_)) => reading.over = Some(false),
+                    None => reading.over = Some(true),
+                }
+                if reading.over.is_some() {
+                    break;
+                }
+            }
+        }
+        if !moved {
+            return;
+        }
+        // A reader that has taken something wakes the connection.
+        harness.decode();
+    }
+}
+
+impl Reading {
+    fn got(self, kept: bool) -> Got {
+        if self.over != Some(true) {
+            return Got::Error;
+        }
+        let named = |(name, value): (
+            &workerman_protocol::http::HeaderName,
+            &workerman_protocol::http::HeaderValue,
+        )| { (name.as_str().to_owned(), value.as_bytes().to_vec()) };
+        Got::Response {
+            status: self.response.status().as_u16(),
+            minor: u8::from(self.response.version() != Some(Version::Http10)),
+            fields: self.response.headers().iter().map(named).collect(),
+            trailers: self
+                .body
+                .trailers()
+                .into_iter()
+                .flat_map(|trailers| trailers.iter())
+                .map(named)
+                .collect(),
+            body: self.read,
+            close: !(self.reusable && kept),
+        }
+    }
+}
+
+/// Checks what callers have got against what a case expects.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(case: &Case, got: &[Got]) -> Result<(), String> {
+    let mut got = got.iter();
+    for expected in &case.expected {
+        let next = got.next();
+        match (expected, next) {
+            (Expected::Error, Some(Got::Error)) => {}
+            (
+                Expected::Response { status: code, message },
+                Some(Got::Response { status, minor, fields, body, trailers, close }),
+            ) => {
+                if code != status || message.minor != *minor {
+                    return Err(format!("a {status} of 1.{minor} instead of {code} of 1.{}", message.minor));
+                }
+                if message.body != *body {
+                    return Err(format!("another body: {}", show(body)));
+                }
+                if message.trailers != *trailers {
+                    return Err(format!("other trailers: {trailers:?}"));
+                }
+                if message.close != *close {
+                    return Err(format!("the connection {}", if *close { "ends" } else { "persists" }));
+                }
+                same_fields(message, fields)?;
+            }
+            _ => return Err(format!("{next:?} instead of {expected:?}")),
+        }
+    }
+    match got.next() {
+        None => Ok(()),
+        more => Err(format!("{more:?} behind the last")),
+    }
+}
+
+fn same_fields(message: &Message, fields: &[(String, Vec<u8>)]) -> Result<(), String> {
+    for (name, values) in &message.fields {
+        let found = fields.iter().filter(|(known, _)| known == name).map(|(_, value)| value);
+        if !found.eq(values) {
+            return Err(format!("not the expected values of {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of each turn, cut where `cut` says.
+fn turns<'a>(case: &'a Case, mut cut: impl FnMut(usize) -> bool) -> Vec<Vec<&'a [u8]>> {
+    let mut turns = Vec::new();
+    let mut begin = 0;
+    for end in case.turns.iter().copied().chain([case.bytes.len()]) {
+        let mut pieces = Vec::new();
+        let mut from = begin;
+        for at in begin + 1..end {
+            if cut(at) {
+                pieces.push(&case.bytes[from..at]);
+                from = at;
+            }
+        }
+        pieces.push(&case.bytes[from..end]);
+        turns.push(pieces);
+        begin = end;
+    }
+    turns
+}
+
+/// Runs a case in every way of cutting it that can be afforded.
+///
+/// # Errors
+/// What is wrong, and how it was cut.
+pub fn run(case: &Case) -> Result<(), String> {
+    const SHORT: usize = 700;
+    const BYTEWISE: usize = 20_000;
+    let in_place =
+        |what: String, how: &str| format!("{}: {what} ({how}) for {}", case.place, show(&case.bytes));
+    let one = |how: &str, cut: &mut dyn FnMut(usize) -> bool| {
+        check(case, &responses(case, &turns(case, cut))).map_err(|what| in_place(what, how))
+    };
+    one("in one piece", &mut |_| false)?;
+    if case.bytes.len() <= SHORT {
+        for cut in 1..case.bytes.len() {
+            one(&format!("cut at {cut}"), &mut |at| at == cut)?;
+        }
+    }
+    if case.bytes.len() <= BYTEWISE {
+        one("byte by byte", &mut |_| true)?;
+    }
+    let mut random = fastrand::Rng::with_seed(case.bytes.len() as u64);
+    for _ in 0..8 {
+        let every = random.usize(2..=2 + case.bytes.len() / 2);
+        one("in many pieces", &mut |_| random.usize(..every) == 0)?;
+    }
+    Ok(())
+}
