@@ -9,6 +9,9 @@
 //! size of each field, each file, the whole. A form that breaks the rules or can be read in two ways is refused, and one
 //! that breaks off is an error, never a short success. File names are labels: no path is ever made of one.
 //!
+//! A [`MultipartError`] makes the right response, 400 or 413 for the most part: let a worker's handler return
+//! `upload(&mut request).await.unwrap_or_else(Response::from)`, since an error that a handler returns is a 500.
+//!
 //! # Why the parser is our own
 //! `multer` reads whatever its source has ready into one buffer, looks at a growing head from its beginning each time,
 //! finds `name=` within a quoted file name, has no limit on the number of parts or the size of heads, and no
