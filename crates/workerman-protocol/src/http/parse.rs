@@ -232,7 +232,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    #[inline]
+    #[inline(always)]
     fn field(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
         // By length and first letter: most fields are of no interest here.
         let letter = name.first().map_or(0, |byte| byte | 0x20);

@@ -59,9 +59,14 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
             _ => return false,
         }
     } else {
-        match memchr::memchr(b':', host) {
-            Some(colon) => (&host[..colon], &host[colon + 1..]),
-            None => (host, &[][..]),
+        let plain = host.iter().take_while(|byte| NAME[usize::from(**byte)]).count();
+        match &host[plain..] {
+            [] => return plain > 0,
+            [b':', port @ ..] if plain > 0 => (&host[..plain], port),
+            _ => match host.iter().position(|byte| *byte == b':') {
+                Some(colon) => (&host[..colon], &host[colon + 1..]),
+                None => (host, &[][..]),
+            },
         }
     };
     if !port.iter().all(u8::is_ascii_digit) || port.len() > 5 {
