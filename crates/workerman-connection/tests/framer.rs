@@ -209,6 +209,57 @@ fn a_framer_goes_on_when_the_answer_is_given() {
     assert_eq!(framer.decode_eof(&mut input).unwrap(), None);
 }
 
+/// Its decoding half writes the answers, with their number; what cannot be said is empty.
+#[derive(Default)]
+struct Numbering(u8);
+
+impl Protocol for Numbering {
+    type Incoming = u8;
+    type Outgoing = Bytes;
+    type Event = char;
+    type Error = Refused;
+    type Sending = Vec<Bytes>;
+
+    const ANSWERS: bool = true;
+
+    fn decode(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Refused> {
+        self.pump(cx)?;
+        if input.is_empty() {
+            return Ok(Decoded::Need(1));
+        }
+        Ok(Decoded::Message(input.get_u8()))
+    }
+
+    fn encode(answers: &mut Vec<Bytes>, answer: Bytes, _: &mut Outbox) -> Result<(), Refused> {
+        if answer.is_empty() {
+            return Err(Refused);
+        }
+        answers.push(answer);
+        Ok(())
+    }
+
+    fn pump(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Refused> {
+        for answer in cx.sending(std::mem::take) {
+            self.0 += 1;
+            cx.reply().put_slice(&[b'0' + self.0]);
+            cx.reply().put_bytes(answer);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_framer_lets_the_decoding_half_write_its_answers() {
+    let mut framer = Framer::with_events(Numbering::default(), Role::Server, drop);
+    let (mut input, mut wire) = (BytesMut::from("ab"), BytesMut::new());
+    assert_eq!(framer.decode(&mut input).unwrap(), Some(b'a'));
+    framer.encode(Bytes::from("A"), &mut wire).unwrap();
+    assert!(framer.encode(Bytes::new(), &mut wire).is_err());
+    assert_eq!(framer.decode(&mut input).unwrap(), Some(b'b'));
+    framer.encode(Bytes::from("B"), &mut wire).unwrap();
+    assert_eq!(wire, "1A2B", "at once, and in order");
+}
+
 #[test]
 fn a_protocol_that_cannot_begin_says_so_and_its_last_words_are_kept() {
     let mut framer = Framer::with_events(Toy { closed_door: true }, Role::Server, drop);
