@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod http;
 #[cfg(unix)]
 pub mod program;
+pub mod scripted;
 pub mod serving;
 pub mod simulation;
 pub mod skip;

@@ -1,115 +1,26 @@
-//! The pooled HTTP client on real sockets, against servers that do as their script says, and against foreign ones.
+//! The pooled HTTP client on real sockets: requests, redirects, the pool, foreign servers.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use workerman::prelude::{Client, Worker, WorkerConnection};
 use workerman_http::client::{Agent, AgentBuilder, ClientHttp, Error, Response};
-use workerman_protocol::http::{Body, BodyError, Error as HttpError, Headers};
+use workerman_protocol::http::{Body, Headers};
+use workerman_tests::scripted::{Wire, constant, run, server};
 use workerman_tests::serving::PATIENCE;
-
-/// The server's end of a connection.
-struct Wire {
-    stream: TcpStream,
-    ahead: Vec<u8>,
-    /// Which connection it is, from 1.
-    number: usize,
-}
-
-impl Wire {
-    async fn more(&mut self) -> bool {
-        self.stream.read_buf(&mut self.ahead).await.is_ok_and(|read| read > 0)
-    }
-
-    /// The next head; `None` at the end.
-    async fn head(&mut self) -> Option<String> {
-        loop {
-            if let Some(at) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
-                let rest = self.ahead.split_off(at + 4);
-                return Some(String::from_utf8(std::mem::replace(&mut self.ahead, rest)).unwrap());
-            }
-            if !self.more().await {
-                return None;
-            }
-        }
-    }
-
-    /// So many bytes; `None` if there are fewer.
-    async fn bytes(&mut self, n: usize) -> Option<Vec<u8>> {
-        while self.ahead.len() < n {
-            if !self.more().await {
-                return None;
-            }
-        }
-        let rest = self.ahead.split_off(n);
-        Some(std::mem::replace(&mut self.ahead, rest))
-    }
-
-    async fn say(&mut self, text: impl AsRef<[u8]>) {
-        // The client may have left, which is the matter of its own assertions.
-        let _ = self.stream.write_all(text.as_ref()).await;
-    }
-
-    /// A whole response.
-    async fn answer(&mut self, body: &str) {
-        self.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
-    }
-
-    /// Waits until the client has ended the connection; what it says until then.
-    async fn rest(&mut self) -> Vec<u8> {
-        while self.more().await {}
-        std::mem::take(&mut self.ahead)
-    }
-}
-
-/// Serves each connection by the script, until the runtime ends; counts them.
-async fn server<F>(script: impl Fn(Wire) -> F + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
-            tokio::spawn(script(Wire { stream, ahead: Vec::new(), number }));
-        }
-    });
-    (address, count)
-}
-
-/// A server that answers each request of each connection with the same bytes.
-async fn constant(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
-    server(move |mut wire| async move {
-        while wire.head().await.is_some() {
-            wire.say(answer).await;
-        }
-    })
-    .await
-}
 
 fn agent() -> AgentBuilder {
     // What takes longer has failed.
     Client::http_builder().timeout(PATIENCE)
-}
-
-fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("an end in time") })
 }
 
 async fn text(response: Result<Response, Error>) -> String {
@@ -223,123 +134,6 @@ fn a_server_that_is_not_there_is_named() {
         let error = Client::http().get(format!("http://{address}/")).send().await.unwrap_err();
         let refused = matches!(&error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused);
         assert!(refused && error.to_string().contains(&address.to_string()), "{error}");
-    });
-}
-
-#[test]
-fn answers_that_are_none_are_errors_and_never_short() {
-    run(async {
-        let http = agent().build();
-        let ok = "HTTP/1.1 200 OK\r\n";
-        let cases: [(String, &str); 14] = [
-            (String::new(), "closed the connection before it had answered"),
-            ("HTTP/1.1 200 OK\r\nContent-Le".into(), "closed the connection before it had answered"),
-            ("SSH-2.0-OpenSSH\r\n".into(), "status line"),
-            (format!("{ok}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"), "more than one Content-Length"),
-            (format!("{ok}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "beside"),
-            (format!("{ok}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"), "other than chunked"),
-            (format!("{ok}A: {}\r\n\r\n", "x".repeat(70_000)), "exceeds the limit of 65536"),
-            (format!("{ok}{}\r\n", "A: b\r\n".repeat(101)), "the number of fields exceeds the limit of 100"),
-            (format!("{ok}A: b\n\r\n"), "CR LF"),
-            (format!("{ok}Content-Length: 10\r\n\r\nshort"), "the connection ended within the body"),
-            (
-                format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhel"),
-                "the connection ended within the body",
-            ),
-            (format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), "the connection ended within"),
-            (format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello0\r\n\r\n"), "malformed"),
-            (format!("{ok}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "malformed"),
-        ];
-        for (answer, expected) in cases {
-            let said = answer.clone();
-            let (address, _) = server(move |mut wire| {
-                let said = said.clone();
-                async move {
-                    wire.head().await;
-                    wire.say(said).await;
-                }
-            })
-            .await;
-            let error = match http.get(format!("http://{address}/")).send().await {
-                Ok(response) => response.bytes().await.unwrap_err(),
-                Err(error) => error,
-            };
-            assert!(error.to_string().contains(expected), "{answer:.60}: {error}");
-        }
-    });
-}
-
-#[test]
-fn a_body_may_end_with_the_connection_and_a_reset_is_no_end() {
-    run(async {
-        let http = agent().build();
-        let (address, count) = server(|mut wire| async move {
-            let head = wire.head().await.unwrap();
-            wire.say("HTTP/1.1 200 OK\r\n\r\nhello").await;
-            if head.starts_with("GET /reset") {
-                // Let it arrive, then reset.
-                wire.bytes(1).await;
-            }
-        })
-        .await;
-        let url = format!("http://{address}/");
-        assert_eq!(text(http.get(&url).send().await).await, "hello");
-        assert_eq!(text(http.get(&url).send().await).await, "hello");
-        assert_eq!(count.load(Ordering::SeqCst), 2, "such a connection cannot be used again");
-
-        let (go, gone) = tokio::sync::watch::channel(false);
-        let (address, _) = server(move |mut wire| {
-            let mut gone = gone.clone();
-            async move {
-                wire.head().await.unwrap();
-                wire.say("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nhello").await;
-                gone.wait_for(|go| *go).await.unwrap();
-                // A socket that is closed with unread input resets its peer: wait for some, and leave it.
-                wire.stream.readable().await.unwrap();
-            }
-        })
-        .await;
-        let request = http.post(format!("http://{address}/")).body(Body::stream(Endless));
-        let mut response = request.send().await.unwrap();
-        assert_eq!(response.chunk().await.unwrap().unwrap(), "hello");
-        go.send(true).unwrap();
-        let error = loop {
-            match response.chunk().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("a short success"),
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(error, Error::Body(BodyError::Aborted)), "{error}");
-    });
-}
-
-/// A stream without an end.
-struct Endless;
-
-impl Stream for Endless {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(Some(Ok(Bytes::from_static(&[b'x'; 1024]))))
-    }
-}
-
-#[test]
-fn what_comes_unasked_is_never_the_answer_to_a_later_request() {
-    run(async {
-        let (address, count) = server(|mut wire| async move {
-            let stray = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
-            wire.head().await;
-            wire.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue{stray}")).await;
-            wire.rest().await;
-        })
-        .await;
-        let http = agent().build();
-        for _ in 0..3 {
-            assert_eq!(text(http.get(format!("http://{address}/")).send().await).await, "true");
-        }
-        assert_eq!(count.load(Ordering::SeqCst), 3);
     });
 }
 
@@ -636,183 +430,6 @@ fn who_waits_and_leaves_loses_nobody_a_connection() {
     });
 }
 
-/// A stream that counts what it has yielded.
-struct Counted {
-    left: usize,
-    yielded: Arc<AtomicUsize>,
-}
-
-impl Stream for Counted {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.left == 0 {
-            return Poll::Ready(None);
-        }
-        self.left -= 1;
-        self.yielded.fetch_add(16 * 1024, Ordering::SeqCst);
-        Poll::Ready(Some(Ok(Bytes::from(vec![b'x'; 16 * 1024]))))
-    }
-}
-
-#[test]
-fn a_large_upload_arrives_whole() {
-    run(async {
-        const ALL: usize = 64 * 1024 * 1024;
-        let (address, _) = server(move |mut wire| async move {
-            let head = wire.head().await.unwrap();
-            assert!(head.contains(&format!("content-length: {ALL}")), "{head}");
-            let mut left = ALL - wire.ahead.len();
-            let mut buffer = vec![0; 64 * 1024];
-            while left > 0 {
-                let read = wire.stream.read(&mut buffer).await.unwrap();
-                assert!(read > 0 && buffer[..read].iter().all(|byte| *byte == b'x'));
-                left -= read;
-            }
-            wire.answer("ok").await;
-        })
-        .await;
-        let yielded = Arc::new(AtomicUsize::new(0));
-        let body = Counted { left: ALL / (16 * 1024), yielded: Arc::clone(&yielded) };
-        let request = agent().build().post(format!("http://{address}/")).body(Body::sized(ALL as u64, body));
-        assert_eq!(text(request.send().await).await, "ok");
-        assert_eq!(yielded.load(Ordering::SeqCst), ALL);
-    });
-}
-
-#[test]
-fn both_bodies_may_stream_at_once() {
-    run(async {
-        let (address, count) = server(|mut wire| async move {
-            while wire.head().await.is_some() {
-                wire.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-                // The chunks of the request are the chunks of the response.
-                while !wire.ahead.ends_with(b"0\r\n\r\n") {
-                    let ready = std::mem::take(&mut wire.ahead);
-                    wire.say(ready).await;
-                    assert!(wire.more().await);
-                }
-                let ready = std::mem::take(&mut wire.ahead);
-                wire.say(ready).await;
-            }
-        })
-        .await;
-        let (say, mut said) = mpsc::unbounded_channel::<&'static str>();
-        let pieces = move |cx: &mut Context<'_>| said.poll_recv(cx).map(|piece| piece.map(Bytes::from));
-        let body = Body::stream(FromFn(pieces));
-        let http = agent().build();
-        let url = format!("http://{address}/");
-        let mut response = http.post(&url).body(body).send().await.unwrap();
-        for piece in ["one", "two", "three"] {
-            say.send(piece).unwrap();
-            assert_eq!(response.chunk().await.unwrap().unwrap(), piece);
-        }
-        drop(say);
-        assert_eq!(response.chunk().await.unwrap(), None);
-        assert_eq!(text(http.post(&url).body(Body::stream(Pieces::of(["x"]))).send().await).await, "x");
-        assert_eq!(count.load(Ordering::SeqCst), 1);
-    });
-}
-
-/// A stream made of a closure.
-struct FromFn<F>(F);
-
-impl<F: FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Unpin> Stream for FromFn<F> {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        (self.0)(cx).map(|piece| piece.map(Ok))
-    }
-}
-
-#[test]
-fn a_refusal_in_the_middle_of_an_upload_is_delivered() {
-    run(async {
-        let (address, _) = server(|mut wire| async move {
-            wire.head().await;
-            wire.bytes(100_000).await;
-            wire.say("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig").await;
-            wire.rest().await;
-        })
-        .await;
-        let response = agent().build().post(format!("http://{address}/")).body(Body::stream(Endless)).send();
-        let response = response.await.unwrap();
-        assert_eq!(response.status(), 413);
-        assert!(matches!(response.error_for_status().unwrap_err(), Error::Status(status) if status == 413));
-    });
-}
-
-#[test]
-fn an_upload_that_fails_is_an_error_on_both_sides() {
-    run(async {
-        let (ended, mut end) = mpsc::unbounded_channel();
-        let (address, _) = server(move |mut wire| {
-            let ended = ended.clone();
-            async move {
-                wire.head().await;
-                ended.send(wire.rest().await).unwrap();
-            }
-        })
-        .await;
-        let mut pieces = VecDeque::from([Ok(Bytes::from("abc")), Err(std::io::Error::other("disk on fire"))]);
-        let body = Body::stream(Failing(Mutex::new(std::mem::take(&mut pieces))));
-        let error = agent().build().post(format!("http://{address}/")).body(body).send().await.unwrap_err();
-        assert!(error.to_string().contains("disk on fire"), "{error}");
-        let source = matches!(error, Error::Request(HttpError::Body(BodyError::Source(_))));
-        assert!(source);
-        assert_eq!(end.recv().await.unwrap(), b"3\r\nabc\r\n", "no last chunk");
-    });
-}
-
-struct Failing(Mutex<VecDeque<Result<Bytes, std::io::Error>>>);
-
-impl Stream for Failing {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.lock().unwrap().pop_front())
-    }
-}
-
-#[test]
-fn a_body_is_read_as_a_whole_up_to_a_limit_and_as_a_stream_without_one() {
-    run(async {
-        for head in ["Content-Length: 300000\r\n\r\n", "Connection: close\r\n\r\n"] {
-            let (address, _) = server(move |mut wire| async move {
-                wire.head().await;
-                wire.say(format!("HTTP/1.1 200 OK\r\n{head}")).await;
-                wire.say("x".repeat(300_000)).await;
-            })
-            .await;
-            let http = agent().max_body(100_000).build();
-            let url = format!("http://{address}/");
-            let error = http.get(&url).send().await.unwrap().bytes().await.unwrap_err();
-            assert!(matches!(error, Error::Body(BodyError::TooLarge { limit: 100_000 })), "{error}");
-            let mut response = http.get(&url).send().await.unwrap();
-            let mut got = 0;
-            while let Some(piece) = response.chunk().await.unwrap() {
-                got += piece.len();
-            }
-            assert_eq!(got, 300_000);
-        }
-    });
-}
-
-#[test]
-fn interim_responses_and_trailers_are_understood() {
-    run(async {
-        let (address, _) = constant(
-            "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
-             2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n",
-        )
-        .await;
-        let mut response = agent().build().get(format!("http://{address}/")).send().await.unwrap();
-        assert_eq!(response.chunk().await.unwrap().unwrap(), "hi");
-        assert_eq!(response.chunk().await.unwrap(), None);
-        assert_eq!(response.trailers().unwrap().get_str("x-sum"), Some("7"));
-    });
-}
-
 #[test]
 fn a_head_request_has_no_body_and_keeps_its_connection() {
     run(async {
@@ -884,8 +501,7 @@ fn handlers_ask_other_servers_on_their_own_loop() {
         let front = bound.addresses()[0].to_string();
         let handle = bound.handle();
         let serving = std::thread::spawn(move || bound.run());
-        let mut peer =
-            Wire { stream: TcpStream::connect(front).await.unwrap(), ahead: Vec::new(), number: 0 };
+        let mut peer = Wire::new(TcpStream::connect(front).await.unwrap(), 0);
         peer.say("one\ntwo\n").await;
         assert_eq!(peer.bytes(18).await.unwrap(), b"one: hi, 1 made\ntw");
         assert_eq!(peer.bytes(14).await.unwrap(), b"o: hi, 0 made\n");

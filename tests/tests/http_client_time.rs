@@ -13,56 +13,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use workerman_connection::Client;
 use workerman_event::sim::{self, LinkOptions, Network, SimStream};
 use workerman_event::spawn;
 use workerman_http::client::{Agent, ClientHttp, Error, Timeout};
 use workerman_protocol::http::{Body, BodyError};
+use workerman_tests::scripted;
 use workerman_tests::simulation::{GRANULE, event_loop, settled, sleep};
 
 const URL: &str = "http://server/";
 
 /// The server's end of a connection.
-struct Wire {
-    stream: SimStream,
-    ahead: Vec<u8>,
-    /// Which connection it is, from 1.
-    number: usize,
-}
-
-impl Wire {
-    async fn more(&mut self) -> io::Result<usize> {
-        self.stream.read_buf(&mut self.ahead).await
-    }
-
-    /// The next head; `None` at the end.
-    async fn head(&mut self) -> Option<String> {
-        loop {
-            if let Some(at) = self.ahead.windows(4).position(|four| four == b"\r\n\r\n") {
-                let rest = self.ahead.split_off(at + 4);
-                return Some(String::from_utf8(std::mem::replace(&mut self.ahead, rest)).unwrap());
-            }
-            if self.more().await.map_or(true, |read| read == 0) {
-                return None;
-            }
-        }
-    }
-
-    async fn say(&mut self, text: impl AsRef<[u8]>) {
-        // The client may have left, which is the matter of its own assertions.
-        let _ = self.stream.write_all(text.as_ref()).await;
-    }
-
-    async fn answer(&mut self, body: &str) {
-        self.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
-    }
-
-    /// Waits until the client has ended the connection.
-    async fn ended(&mut self) {
-        while self.more().await.is_ok_and(|read| read > 0) {}
-    }
-}
+type Wire = scripted::Wire<SimStream>;
 
 /// Runs a test of a client on a loop of its own against a server that does as its script says with each connection.
 fn play<S, F>(seed: u64, script: impl Fn(Wire) -> S + 'static, test: impl FnOnce(World) -> F + 'static)
@@ -78,7 +41,7 @@ where
             loop {
                 let stream = listener.accept().await.unwrap();
                 counted.set(counted.get() + 1);
-                drop(spawn(script(Wire { stream, ahead: Vec::new(), number: counted.get() })));
+                drop(spawn(script(Wire::new(stream, counted.get()))));
             }
         }));
         let handle = event_loop(&network, network.host("client"));
@@ -155,7 +118,7 @@ fn a_silent_server_is_given_up_in_time_and_told() {
             let gone = Rc::clone(&gone);
             async move {
                 wire.head().await;
-                wire.ended().await;
+                wire.rest().await;
                 gone.set(gone.get() + 1);
             }
         },
@@ -211,7 +174,7 @@ async fn trickle(mut wire: Wire) {
         sleep(10_000).await;
         wire.say("x").await;
     }
-    wire.ended().await;
+    wire.rest().await;
 }
 
 #[test]
@@ -246,7 +209,7 @@ fn a_body_that_stands_still_is_an_error() {
         async |mut wire: Wire| {
             wire.head().await;
             wire.say("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nsix...").await;
-            wire.ended().await;
+            wire.rest().await;
         },
         async |world: World| {
             let mut response = Client::http().get(URL).send().await.unwrap();
@@ -267,7 +230,7 @@ fn a_reader_that_takes_its_time_is_not_the_server_s_fault() {
             wire.head().await;
             wire.say("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await;
             wire.say(vec![b'x'; 1_000_000]).await;
-            wire.ended().await;
+            wire.rest().await;
         },
         async |_| {
             let mut response = Client::http().get(URL).send().await.unwrap();
@@ -318,7 +281,7 @@ fn an_upload_waits_for_a_server_that_does_not_read() {
                 got += wire.stream.read(&mut buffer).await.unwrap();
             }
             wire.answer(&got.to_string()).await;
-            wire.ended().await;
+            wire.rest().await;
         },
         async |_| {
             let yielded = Arc::new(AtomicUsize::new(0));
@@ -351,11 +314,11 @@ fn a_server_that_is_asked_first_is_waited_for_one_second() {
                         wire.say("HTTP/1.1 100 Continue\r\n\r\n").await;
                     }
                     while !wire.ahead.ends_with(b"0\r\n\r\n") {
-                        assert!(wire.more().await.unwrap() > 0);
+                        assert!(wire.more().await);
                     }
                     seen.set(begun.elapsed());
                     wire.answer("ok").await;
-                    wire.ended().await;
+                    wire.rest().await;
                 }
             },
             async move |_| {

@@ -11,6 +11,7 @@ use workerman_protocol::http::{Body, Error as HttpError, Headers};
 
 use super::origin::{basic, parse};
 use super::pool::Pool;
+use super::response::offer_codings;
 use super::send::{Outgoing, Payload, send};
 use super::{Error, Response};
 
@@ -210,10 +211,11 @@ impl RequestBuilder {
                 headers.append(name.clone(), value.clone());
             }
         }
-        super::response::offer_codings(&mut headers, settings);
+        let offered = offer_codings(&mut headers, settings);
         let deadline = self.timeout.unwrap_or(settings.timeout);
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut request = Outgoing { method: self.method, uri, headers, body: Payload::new(self.body) };
+        let body = Payload::new(self.body);
+        let mut request = Outgoing { method: self.method, uri, headers, body, offered };
         request.authorize();
         send(&self.pool, request, deadline).await
     }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::header::{ACCEPT_ENCODING, RANGE};
+use http::{HeaderValue, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
+use workerman_protocol::http::coding::Coding;
 use workerman_protocol::http::{Body, Headers, Response as Answer, Version};
 
 use super::error::Timeout;
@@ -25,27 +27,23 @@ pub struct Response {
 }
 
 impl Response {
-    /// `asked`: for a body, which may be coded.
+    /// `offered`: codings were, so that the body may be coded.
     pub(super) fn new(
         mut answer: Answer,
         url: Uri,
         settings: &AgentBuilder,
         deadline: Option<Instant>,
-        asked: bool,
+        offered: bool,
     ) -> Self {
+        if offered && answer.status() != StatusCode::PARTIAL_CONTENT {
+            // Nothing grows in here: whoever reads piece by piece decides how long, and the rest has its own limit.
+            answer = answer.decompress(u64::MAX);
+        }
         let headers = std::mem::take(answer.headers_mut());
         let (status, version) = (answer.status(), answer.version().unwrap_or(Version::Http11));
         let limit = settings.max_body;
-        let body = answer.into_body();
-        let mut response = Self { status, version, headers, url, body, deadline, limit };
-        if asked && settings.decompress {
-            response.decode();
-        }
-        response
+        Self { status, version, headers, url, body: answer.into_body(), deadline, limit }
     }
-
-    #[allow(clippy::unused_self)] // there is nothing that it could decode
-    fn decode(&mut self) {}
 
     /// The status.
     pub fn status(&self) -> StatusCode {
@@ -150,8 +148,18 @@ async fn within<T>(
     }
 }
 
-/// Says which content codings can be decoded, unless the request says it.
-pub(super) fn offer_codings(_: &mut Headers, _: &AgentBuilder) {}
+/// Says which content codings can be decoded (RFC 9110 section 12.5.3); `false`: the request has its own mind about it.
+pub(super) fn offer_codings(headers: &mut Headers, settings: &AgentBuilder) -> bool {
+    // A part of a coded body could not be decoded.
+    let own = headers.contains(ACCEPT_ENCODING) || headers.contains(RANGE);
+    if own || !settings.decompress || Coding::AVAILABLE.is_empty() {
+        return false;
+    }
+    let names: Vec<&str> = Coding::AVAILABLE.iter().map(|coding| coding.name()).collect();
+    let Ok(names) = HeaderValue::try_from(names.join(", ")) else { return false };
+    headers.append(ACCEPT_ENCODING, names);
+    true
+}
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

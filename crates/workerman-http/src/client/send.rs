@@ -26,6 +26,8 @@ pub(super) struct Outgoing {
     pub(super) uri: Uri,
     pub(super) headers: Headers,
     pub(super) body: Payload,
+    /// Content codings were offered, and are undone.
+    pub(super) offered: bool,
 }
 
 /// A body to be sent.
@@ -127,8 +129,7 @@ async fn follow(
         // A body that is gone cannot go along: the caller may know what to do.
         let redirect = redirect.filter(|to| !to.keeps_body || request.body.is_replayable());
         let Some(redirect) = redirect else {
-            let asked = request.method != Method::HEAD;
-            return Ok(Response::new(answer, request.uri, &pool.settings, deadline, asked));
+            return Ok(Response::new(answer, request.uri, &pool.settings, deadline, request.offered));
         };
         if redirects == limit {
             return Err(Error::TooManyRedirects { limit });
