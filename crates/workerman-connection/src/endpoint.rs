@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use workerman_event::{Address, Token};
@@ -93,7 +93,7 @@ pub(crate) struct Endpoint<P: Protocol> {
     /// The protocol has been told to say goodbye.
     leaving: bool,
     /// A handle has closed the connection while an answer was being made.
-    closing: bool,
+    pub(super) closing: bool,
     /// Bytes came in a lent buffer since the last batch.
     arrived: bool,
     pub(super) announced: bool,
@@ -286,9 +286,9 @@ impl<P: Protocol> Endpoint<P> {
             End::Code(code, text) => self.close_with_code(code, &text, env),
             End::End => {
                 self.ending = Ending::AfterLinger;
-                self.close_behind_answer();
+                self.close_behind_answer(env);
             }
-            End::Close => self.close_behind_answer(),
+            End::Close => self.close_behind_answer(env),
             End::Abort => self.session.reset(CloseReason::Local),
             End::Panic => {
                 env.remote.counters.panics.add(1);
@@ -297,14 +297,20 @@ impl<P: Protocol> Endpoint<P> {
         }
     }
 
-    /// Closes, behind an answer that has begun: how long that takes is the reader's matter, and the write deadline's.
-    fn close_behind_answer(&mut self) {
+    /// Closes, behind an answer that has begun: that may take its time, as long as some of it is written now and then.
+    fn close_behind_answer(&mut self, env: &Env<'_>) {
         if self.session.is_answering() {
             self.closing = true;
             self.paused = true;
+            self.session.leave_by(env.now + self.closing_grace());
         } else {
             self.session.flush_and_close(CloseReason::Local);
         }
+    }
+
+    /// How long an answer may stand still that the end of its connection waits for: as long as a body.
+    pub(super) fn closing_grace(&self) -> Duration {
+        self.conn.0.service.settings.body_timeout.unwrap_or(Duration::from_secs(30))
     }
 
     fn close_with_code(&mut self, code: Option<u16>, text: &str, env: &mut Env<'_>) {

@@ -293,10 +293,7 @@ impl<'a> Reader<'a> {
         let line = self.line(limits.first_line, 400)?;
         // Section 4; the space in front of an empty reason is often missing.
         let mut parts = line.splitn(3, |byte| *byte == b' ');
-        let minor = match minor_version(parts.next().unwrap_or_default())? {
-            Some(minor) => minor,
-            None => return Err(BAD),
-        };
+        let Some(minor) = minor_version(parts.next().unwrap_or_default())? else { return Err(BAD) };
         let code = parts.next().unwrap_or_default();
         if code.len() != 3 || !code.iter().all(u8::is_ascii_digit) || code[0] == b'0' {
             return Err(BAD);
@@ -397,7 +394,7 @@ fn framing(fields: &[Field], minor: u8, request: bool) -> Result<Framing, Stop> 
             return Err(BAD);
         }
         let chunked = |coding: &&[u8]| **coding == *b"chunked";
-        return match codings.iter().position(|coding| chunked(&coding)) {
+        return match codings.iter().position(|coding| chunked(coding)) {
             Some(0) if codings.len() == 1 => Ok(Framing::Chunked),
             // Chunked is the last, and applied once.
             Some(at) if at + 1 < codings.len() => Err(BAD),

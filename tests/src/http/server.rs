@@ -64,7 +64,7 @@ pub fn seen(request: &Request) -> Response {
     for (name, value) in request.fields() {
         response = response.append("seen-field", pair(name.as_bytes(), value));
     }
-    for (name, value) in request.trailers().into_iter().flat_map(|trailers| trailers.iter()) {
+    for (name, value) in request.trailers().into_iter().flat_map(workerman_protocol::http::Headers::iter) {
         response = response.append("seen-trailer", pair(name.as_str().as_bytes(), value.as_bytes()));
     }
     response

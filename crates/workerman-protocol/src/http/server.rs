@@ -249,7 +249,8 @@ impl Http {
                 }
             },
         };
-        let coding = self.config.compression.as_ref().map_or(Coding::Identity, |settings| settings.choose(&head));
+        let coding =
+            self.config.compression.as_ref().map_or(Coding::Identity, |settings| settings.choose(&head));
         let exchange = Exchange { number, flags, stage: Stage::Waiting, coding };
         let body = match (admission, framing) {
             (Admission::Reject(response), framing) => {
@@ -378,7 +379,10 @@ impl Protocol for Http {
     }
 
     fn is_answering(&self) -> bool {
-        self.more.as_ref().is_some_and(|more| more.sending.is_some())
+        // Events have no end to wait for.
+        self.more
+            .as_ref()
+            .is_some_and(|more| more.sending.as_ref().is_some_and(|sending| !sending.is_endless()))
     }
 
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {

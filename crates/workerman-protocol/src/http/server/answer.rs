@@ -21,6 +21,15 @@ pub(super) struct Sending {
     length: Length,
     announced: u64,
     sent: u64,
+    /// It is a stream of events.
+    endless: bool,
+}
+
+impl Sending {
+    /// Whether it goes on until somebody leaves.
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless
+    }
 }
 
 /// Whether a response can be sent as the answer to a request with these flags.
@@ -206,9 +215,11 @@ impl Http {
             None if empty => {}
             None => {
                 let announced = body.len().unwrap_or(0);
+                let endless =
+                    response.content_type().is_some_and(|kind| kind.starts_with("text/event-stream"));
                 exchange.stage = Stage::Sending;
                 self.front = Some(exchange);
-                self.more().sending = Some(Sending { body, length, announced, sent: 0 });
+                self.more().sending = Some(Sending { body, length, announced, sent: 0, endless });
                 return;
             }
         }
