@@ -14,7 +14,11 @@ use workerman::prelude::*;
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2345".to_owned());
-    Worker::http(address).name("http_echo").on_message(|_, request| echo(request)).run()
+    Worker::http(address)
+        .name("http_echo")
+        .on_message(|_, request| echo(request))
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
+        .run()
 }
 
 fn echo(request: Request) -> Response {
@@ -27,9 +31,9 @@ fn echo(request: Request) -> Response {
             }
             Response::text(lines)
         }
-        "/cookie" => {
-            Response::text(request.cookies().map(|(name, value)| format!("{name}={value}\n")).collect::<String>())
-        }
+        "/cookie" => Response::text(
+            request.cookies().map(|(name, value)| format!("{name}={value}\n")).collect::<String>(),
+        ),
         "/" if request.method() == Method::GET && request.bytes().is_some_and(Bytes::is_empty) => {
             Response::text("OK")
         }

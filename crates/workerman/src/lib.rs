@@ -61,10 +61,10 @@ pub use worker::Worker;
 
 /// What most programs need: `use workerman::prelude::*`.
 pub mod prelude {
-    #[cfg(feature = "http")]
-    pub use crate::http::{Admission, Body, Http, Request, Response};
     #[cfg(feature = "http-client")]
     pub use crate::http::client::ClientHttp;
+    #[cfg(feature = "http")]
+    pub use crate::http::{Admission, Body, Http, Request, Response};
     pub use crate::{
         Address, Bytes, Client, CloseReason, Connection, Frame, Handle, Line, Protocol, Raw, Reconnect,
         SendError, Sent, Settings, Text, Timer, Worker, WorkerConnection, run_all, sleep,

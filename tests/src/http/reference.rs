@@ -394,7 +394,7 @@ fn framing(fields: &[Field], minor: u8, request: bool) -> Result<Framing, Stop> 
             return Err(BAD);
         }
         let chunked = |coding: &&[u8]| **coding == *b"chunked";
-        return match codings.iter().position(|coding| chunked(coding)) {
+        return match codings.iter().position(chunked) {
             Some(0) if codings.len() == 1 => Ok(Framing::Chunked),
             // Chunked is the last, and applied once.
             Some(at) if at + 1 < codings.len() => Err(BAD),
