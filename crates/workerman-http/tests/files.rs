@@ -3,10 +3,9 @@
 #![cfg(feature = "files")]
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use proptest::prelude::*;
 use workerman_http::files::{Files, ResponseFile, serve_file};
 use workerman_http::routes::Routes;
 use workerman_protocol::http::{Request, Response, StatusCode};
@@ -25,10 +24,6 @@ fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
     let before = SystemTime::now() - Duration::from_secs(60);
     File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
 #[tokio::test]
@@ -124,153 +119,165 @@ async fn files_lie_behind_a_route() {
     }
 }
 
-/// A folder with a root in it, what nobody may have beside it, and links of all kinds.
 #[cfg(unix)]
-struct Trap {
-    folder: tempfile::TempDir,
-    runtime: tokio::runtime::Runtime,
-}
+mod outside {
+    use std::path::PathBuf;
 
-#[cfg(unix)]
-impl Trap {
-    fn new() -> Self {
-        use std::os::unix::fs::symlink;
+    use proptest::prelude::*;
 
-        let folder = tempfile::tempdir().unwrap();
-        let trap = Self { folder, runtime: runtime() };
-        let root = trap.root();
-        for inside in ["a", "b/a", "b/index.html", "b/b/a", "%2e%2e", "...", "a\\b", "c:", ".h/a", ".a"] {
-            write(&root.join(inside), "inside");
-        }
-        for outside in ["a", "b/a", "index.html", "root2/a"] {
-            write(&trap.folder.path().join(outside), "outside");
-        }
-        for (target, name) in [
-            ("b", "l"),
-            ("b/a", "b/l"),
-            ("../a", "out"),
-            ("..", "up"),
-            ("../..", "b/up"),
-            ("../root2", "next"),
-            ("up", "again"),
-            ("/", "top"),
-            ("circle", "circle"),
-            ("../root/b", "back"),
-            ("nowhere", "broken"),
-        ] {
-            // One of them leads to nothing from where it is, which is a case too.
-            symlink(target, root.join(name)).unwrap();
-        }
-        symlink(trap.folder.path().join("a"), root.join("absolute")).unwrap();
-        trap
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
     }
 
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+    /// A folder with a root in it, what nobody may have beside it, and links of all kinds.
+    struct Trap {
+        folder: tempfile::TempDir,
+        runtime: tokio::runtime::Runtime,
     }
 
-    /// The body of a 200, with whatever settings.
-    fn get(&self, path: &str, settings: [bool; 3]) -> Option<String> {
-        // What the head of a request cannot even hold is refused before.
-        let request = Request::builder("GET", path).header("accept-encoding", "gzip, br").build().ok()?;
-        let [hidden, links, index] = settings;
-        let mut files = Files::new(self.root()).hidden(hidden).links(links).precompressed(true);
-        if index {
-            files = files.index("index.html");
-        }
-        self.runtime.block_on(async {
-            let response = files.respond(&request).await;
-            let status = response.status();
-            assert!(!status.is_server_error(), "{path}: {status}");
-            if let Some(location) = response.headers().get_str("location") {
-                assert!(location.starts_with('/') && !location.starts_with("//"), "{location}");
+    impl Trap {
+        fn new() -> Self {
+            use std::os::unix::fs::symlink;
+
+            let folder = tempfile::tempdir().unwrap();
+            let trap = Self { folder, runtime: runtime() };
+            let root = trap.root();
+            for inside in ["a", "b/a", "b/index.html", "b/b/a", "%2e%2e", "...", "a\\b", "c:", ".h/a", ".a"] {
+                write(&root.join(inside), "inside");
             }
-            (status == StatusCode::OK).then_some(text(response).await)
-        })
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn what_lies_outside_is_never_opened() {
-    let trap = Trap::new();
-    // The trap is one: these are there, inside.
-    for path in ["/a", "/b/a", "/l/a", "/b/", "/back/a", "/%252e%252e"] {
-        assert_eq!(trap.get(path, [false, true, true]).as_deref(), Some("inside"), "{path}");
-    }
-    assert_eq!(trap.get("/.h/a", [true, true, false]).as_deref(), Some("inside"));
-    assert_eq!(trap.get("/l/a", [false, false, true]), None);
-
-    let names = prop_oneof![
-        prop::sample::select(vec![
-            "a",
-            "b",
-            "l",
-            "out",
-            "up",
-            "next",
-            "again",
-            "top",
-            "circle",
-            "back",
-            "broken",
-            "absolute",
-            "root",
-            "root2",
-            "tmp",
-            "etc",
-            "passwd",
-            "index.html",
-            ".h",
-            ".a",
-            "...",
-            "c:",
-            "..",
-            ".",
-            "",
-            "~",
-            "%2e%2e",
-            "%2E.",
-            ".%2e",
-            "%2e",
-            "%252e%252e",
-            "..%2f",
-            "%2f",
-            "..%5c",
-            "..\\",
-            "%5c..",
-            "%00",
-            "a%00",
-            "a%00.txt",
-            "%c0%ae%c0%ae",
-            "%e0%80%ae",
-            "%u002e",
-            "..;",
-            "..;a",
-            "C:",
-            "\\\\",
-            "%",
-            "%%",
-            "%2",
-            "..%00",
-            " ",
-            "%20",
-            "..%20",
-            "%ff",
-        ])
-        .prop_map(str::to_owned),
-        "[a.%25eEfF/\\\\]{0,5}",
-    ];
-    let paths = prop::collection::vec(names, 0..6).prop_map(|parts| format!("/{}", parts.join("/")));
-    let settings = prop::array::uniform3(any::<bool>());
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 3000, ..ProptestConfig::default() });
-    runner
-        .run(&(paths, settings), |(path, settings)| {
-            if let Some(body) = trap.get(&path, settings) {
-                prop_assert_eq!(body, "inside");
+            for outside in ["a", "b/a", "index.html", "root2/a"] {
+                write(&trap.folder.path().join(outside), "outside");
             }
-            Ok(())
-        })
-        .unwrap();
+            for (target, name) in [
+                ("b", "l"),
+                ("b/a", "b/l"),
+                ("../a", "out"),
+                ("..", "up"),
+                ("../..", "b/up"),
+                ("../root2", "next"),
+                ("up", "again"),
+                ("/", "top"),
+                ("circle", "circle"),
+                ("../root/b", "back"),
+                ("nowhere", "broken"),
+            ] {
+                // One of them leads to nothing from where it is, which is a case too.
+                symlink(target, root.join(name)).unwrap();
+            }
+            symlink(trap.folder.path().join("a"), root.join("absolute")).unwrap();
+            trap
+        }
+
+        fn root(&self) -> PathBuf {
+            self.folder.path().join("root")
+        }
+
+        /// The body of a 200, with whatever settings.
+        fn get(&self, path: &str, settings: [bool; 3]) -> Option<String> {
+            // What the head of a request cannot even hold is refused before.
+            let request = Request::builder("GET", path).header("accept-encoding", "gzip, br").build().ok()?;
+            let [hidden, links, index] = settings;
+            let mut files = Files::new(self.root()).hidden(hidden).links(links).precompressed(true);
+            if index {
+                files = files.index("index.html");
+            }
+            self.runtime.block_on(async {
+                let response = files.respond(&request).await;
+                let status = response.status();
+                assert!(!status.is_server_error(), "{path}: {status}");
+                if let Some(location) = response.headers().get_str("location") {
+                    assert!(location.starts_with('/') && !location.starts_with("//"), "{location}");
+                }
+                (status == StatusCode::OK).then_some(text(response).await)
+            })
+        }
+    }
+
+    #[test]
+    fn what_lies_outside_is_never_opened() {
+        let trap = Trap::new();
+        // The trap is one: these are there, inside.
+        for path in ["/a", "/b/a", "/l/a", "/b/", "/back/a", "/%252e%252e"] {
+            assert_eq!(trap.get(path, [false, true, true]).as_deref(), Some("inside"), "{path}");
+        }
+        assert_eq!(trap.get("/.h/a", [true, true, false]).as_deref(), Some("inside"));
+        assert_eq!(trap.get("/l/a", [false, false, true]), None);
+
+        let names = prop_oneof![
+            prop::sample::select(vec![
+                "a",
+                "b",
+                "l",
+                "out",
+                "up",
+                "next",
+                "again",
+                "top",
+                "circle",
+                "back",
+                "broken",
+                "absolute",
+                "root",
+                "root2",
+                "tmp",
+                "etc",
+                "passwd",
+                "index.html",
+                ".h",
+                ".a",
+                "...",
+                "c:",
+                "..",
+                ".",
+                "",
+                "~",
+                "%2e%2e",
+                "%2E.",
+                ".%2e",
+                "%2e",
+                "%252e%252e",
+                "..%2f",
+                "%2f",
+                "..%5c",
+                "..\\",
+                "%5c..",
+                "%00",
+                "a%00",
+                "a%00.txt",
+                "%c0%ae%c0%ae",
+                "%e0%80%ae",
+                "%u002e",
+                "..;",
+                "..;a",
+                "C:",
+                "\\\\",
+                "%",
+                "%%",
+                "%2",
+                "..%00",
+                " ",
+                "%20",
+                "..%20",
+                "%ff",
+            ])
+            .prop_map(str::to_owned),
+            "[a.%25eEfF/\\\\]{0,5}",
+        ];
+        let paths = prop::collection::vec(names, 0..6).prop_map(|parts| format!("/{}", parts.join("/")));
+        let settings = prop::array::uniform3(any::<bool>());
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+            cases: 3000,
+            ..ProptestConfig::default()
+        });
+        runner
+            .run(&(paths, settings), |(path, settings)| {
+                if let Some(body) = trap.get(&path, settings) {
+                    prop_assert_eq!(body, "inside");
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
 }
