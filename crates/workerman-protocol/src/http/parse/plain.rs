@@ -1,13 +1,14 @@
 //! The short way through a head that is complete and has nothing unusual: nearly every one.
 //!
-//! It finds the ends of lines in loops that compilers make wide, and looks at names alone byte by byte. Whatever it does not know at once (an error, an odd method, an absolute target, text that is not
-//! ASCII, an end that is not there yet) it leaves to the general way, whose verdict counts: what this way takes, that one
-//! takes too, and sees the same in it. A test holds them against each other.
+//! It finds the ends of lines in loops that compilers make wide, and looks at names alone byte by byte. Whatever it does
+//! not know at once (an error, an odd method, an absolute target, text that is not ASCII, an end that is not there yet) it
+//! leaves to the general way, whose verdict counts: what this way takes, that one takes too, and sees the same in it. A
+//! test holds them against each other.
 
 use http::Method;
 
 use super::tokens::TOKEN;
-use super::{CONNECTS, HEAD, Limits, Parsed, Seen};
+use super::{HEAD, Limits, Parsed, Seen};
 use crate::http::Version;
 
 /// Most bytes of a method that is worth the short way.
@@ -32,6 +33,10 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Option<Parsed> {
         return None;
     }
     let method = Method::from_bytes(&front[..space]).ok()?;
+    // RFC 9112 section 3.2.3: its target is another one.
+    if method == Method::CONNECT {
+        return None;
+    }
 
     let fields = end + 2;
     let (mut at, mut count) = (fields, 0);
@@ -60,9 +65,6 @@ pub(super) fn parse(input: &[u8], limits: &Limits) -> Option<Parsed> {
     let (framing, mut flags) = seen.framing(version).ok()?;
     if method == Method::HEAD {
         flags |= HEAD;
-    }
-    if method == Method::CONNECT {
-        flags |= CONNECTS;
     }
     let begin = space + 1;
     Some(Parsed {

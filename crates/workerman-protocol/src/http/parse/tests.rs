@@ -119,6 +119,8 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
         2 => Just("HEAD /a?b=c HTTP/1.0"),
         1 => Just("OPTIONS * HTTP/1.1"),
         1 => Just("CONNECT a:1 HTTP/1.1"),
+        1 => Just("CONNECT /a HTTP/1.1"),
+        1 => Just("GET /a\tb HTTP/1.1"),
         1 => Just("x /a#b HTTP/1.1"),
         1 => Just("GET http://a/ HTTP/1.1"),
         1 => Just("GET /a b HTTP/1.1"),
