@@ -1,5 +1,6 @@
 //! The client's side of the data: responses through [`HttpClient`], without a socket.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use workerman_protocol::http::{Body, ClientEvent, ClientRequest, HttpClient, Res
 use workerman_protocol::testing::{Harness, Seen};
 
 use super::data::{Case, Expected, Message};
+use super::reference::{self, Answered, Limits};
 use super::text::show;
 
 /// What the caller of one request got.
@@ -134,7 +136,7 @@ impl Reading {
                 .body
                 .trailers()
                 .into_iter()
-                .flat_map(|trailers| trailers.iter())
+                .flat_map(workerman_protocol::http::Headers::iter)
                 .map(named)
                 .collect(),
             body: self.read,
@@ -191,7 +193,7 @@ fn same_fields(message: &Message, fields: &[(String, Vec<u8>)]) -> Result<(), St
 }
 
 /// The bytes of each turn, cut where `cut` says.
-fn turns<'a>(case: &'a Case, mut cut: impl FnMut(usize) -> bool) -> Vec<Vec<&'a [u8]>> {
+fn turns(case: &Case, mut cut: impl FnMut(usize) -> bool) -> Vec<Vec<&[u8]>> {
     let mut turns = Vec::new();
     let mut begin = 0;
     for end in case.turns.iter().copied().chain([case.bytes.len()]) {
@@ -231,10 +233,60 @@ pub fn run(case: &Case) -> Result<(), String> {
     if case.bytes.len() <= BYTEWISE {
         one("byte by byte", &mut |_| true)?;
     }
-    let mut random = fastrand::Rng::with_seed(case.bytes.len() as u64);
-    for _ in 0..8 {
+    some(case, case.bytes.len() as u64)
+}
+
+/// Runs a case in one piece, and in some ways of cutting it that the seed chooses.
+///
+/// # Errors
+/// What is wrong.
+pub fn some(case: &Case, seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..9 {
         let every = random.usize(2..=2 + case.bytes.len() / 2);
-        one("in many pieces", &mut |_| random.usize(..every) == 0)?;
+        let got = responses(case, &turns(case, |_| round > 0 && random.usize(..every) == 0));
+        check(case, &got).map_err(|what| {
+            format!("{}: {what} (seed {seed}, round {round}) for {}", case.place, show(&case.bytes))
+        })?;
     }
     Ok(())
+}
+
+/// The case that the reference makes of these bytes.
+pub fn case_of(bytes: &[u8], method: &str) -> Case {
+    let limits = Limits { first_line: 1 << 16, head: 1 << 16, body: usize::MAX >> 1, ..Limits::default() };
+    let lower = |name: Vec<u8>| String::from_utf8_lossy(&name).to_ascii_lowercase();
+    let expected = reference::responses(bytes, &[method], true, &limits).into_iter().map(|answered| {
+        let Answered::Response(response) = answered else { return Expected::Error };
+        let mut fields: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        for (name, value) in response.message.fields {
+            fields.entry(lower(name)).or_default().push(value);
+        }
+        // A length or coding where there can be no content is not believed, and nothing behind it.
+        let length = fields.get("content-length").is_some_and(|length| *length != [b"0"]);
+        let stray = response.status == 204 && (length || fields.contains_key("transfer-encoding"));
+        let trailers = response.message.trailers.into_iter();
+        let message = Message {
+            minor: response.message.minor.min(1),
+            fields,
+            body: response.message.body,
+            trailers: trailers
+                .filter(|(name, _)| reference::may_trail(name))
+                .map(|(name, value)| (lower(name), value))
+                .collect(),
+            close: response.message.close || stray,
+            continues: None,
+        };
+        Expected::Response { status: response.status, message }
+    });
+    Case {
+        place: "generated".into(),
+        name: String::new(),
+        sections: Vec::new(),
+        settings: BTreeMap::new(),
+        asked: vec![method.into()],
+        expected: expected.collect(),
+        bytes: bytes.to_vec(),
+        turns: Vec::new(),
+    }
 }

@@ -107,6 +107,24 @@ pub fn cuts(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks some ways of cutting, which the seed chooses.
+///
+/// # Errors
+/// A difference.
+pub fn some_cuts(case: &Case, seed: u64) -> Result<(), String> {
+    let whole = essence(&exchange(case, [case.bytes.as_slice()]));
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..8 {
+        let every = random.usize(2..=2 + case.bytes.len() / 2);
+        let cuts: Vec<usize> = (1..case.bytes.len()).filter(|_| random.usize(..every) == 0).collect();
+        let split = essence(&exchange(case, pieces(&case.bytes, &cuts)));
+        if split != whole {
+            return Err(format!("cut at {cuts:?}, {} for {}", show(&split.output), show(&case.bytes)));
+        }
+    }
+    Ok(())
+}
+
 /// 100 (Continue), where a case says something of it.
 fn asks_for_content(case: &Case) -> Result<(), String> {
     let Some(Expected::Accept { message, .. }) = case.expected.first() else { return Ok(()) };

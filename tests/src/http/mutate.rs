@@ -89,3 +89,23 @@ pub fn mutated((cases, good): (&[Case], usize), random: &mut Rng) -> Vec<u8> {
     }
     bytes
 }
+
+/// Bytes from 0x80 on stand for pieces, as far as there are any; the others for themselves. (For fuzzers.)
+pub fn expand(short: &[u8]) -> Vec<u8> {
+    let piece = |byte: &u8| PIECES.get(usize::from(*byte).checked_sub(0x80)?).copied();
+    short.iter().flat_map(|byte| piece(byte).unwrap_or(std::slice::from_ref(byte))).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn high_bytes_stand_for_pieces() {
+        let last = 0x80 + PIECES.len() as u8;
+        assert_eq!(
+            expand(&[b'G', 0, 0x80, 0x82, last, 0xff]),
+            [b"G\0\r\r\n".as_slice(), &[last, 0xff]].concat()
+        );
+    }
+}
