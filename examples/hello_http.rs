@@ -13,5 +13,6 @@ fn main() -> workerman::Result<()> {
     Worker::http(address)
         .name("hello_http")
         .on_message(|_, request| Response::text(format!("you asked for {}\n", request.path())))
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
         .run()
 }

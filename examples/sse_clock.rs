@@ -22,6 +22,7 @@ fn main() -> workerman::Result<()> {
             (&Method::GET, "/time") => time(request.last_event_id()),
             _ => Response::new(StatusCode::NOT_FOUND),
         })
+        .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
         .run()
 }
 
@@ -37,11 +38,10 @@ fn time(last: Option<&str>) -> Response {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let (hour, minute, second) = (now / 3600 % 24, now / 60 % 60, now % 60);
             let event = sse::Event::new(format!("{hour:02}:{minute:02}:{second:02} UTC")).id(now.to_string());
-            if sender.send(event).await.is_err() {
+            if sender.send(event).await.is_err() || sleep(Duration::from_secs(1)).await.is_err() {
                 // The page is gone.
                 return;
             }
-            sleep(Duration::from_secs(1)).await;
         }
     }));
     Response::events(sse::keep_alive(events, every(Duration::from_secs(15))))

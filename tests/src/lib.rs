@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod asking;
+#[cfg(unix)]
+pub mod browser;
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
 pub mod http;

@@ -35,14 +35,32 @@ const STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 #[track_caller]
 pub fn require(program: &str) -> Option<PathBuf> {
-    let found = find(program, &env::var_os("PATH").unwrap_or_default());
+    found_or_skipped(find(program, &env::var_os("PATH").unwrap_or_default()), program, Location::caller())
+}
+
+/// The Python of the environment that `scripts/install-clients` makes, if `package` is in it; else the same as
+/// [`require`] of a program.
+///
+/// # Panics
+/// If it is not there and `WORKERMAN_REQUIRE_CLIENTS` is set.
+#[track_caller]
+pub fn require_python(package: &str) -> Option<PathBuf> {
+    let environment = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".clients/python");
+    // lib/python3.11/site-packages, and so on.
+    let has = |lib: PathBuf| lib.join("site-packages").join(package).is_dir();
+    let python = environment.join("bin/python");
+    let found = executable(&python) && entries(&environment.join("lib")).into_iter().any(has);
+    found_or_skipped(found.then_some(python), &format!("{package} for Python"), Location::caller())
+}
+
+fn found_or_skipped(found: Option<PathBuf>, name: &str, caller: &Location<'_>) -> Option<PathBuf> {
     if found.is_none() {
-        let test = test_name(Location::caller());
+        let test = test_name(caller);
         assert!(
             !is_required(env::var_os(REQUIRE_VARIABLE).as_deref()),
-            "{program} is not installed, and {REQUIRE_VARIABLE} forbids to skip {test}"
+            "{name} is not installed, and {REQUIRE_VARIABLE} forbids to skip {test}"
         );
-        report(&format!("SKIPPED {test}: {program} is not installed\n"));
+        report(&format!("SKIPPED {test}: {name} is not installed\n"));
     }
     found
 }
