@@ -431,3 +431,47 @@ fn compressed_bodies_are_whole_and_within_limits_or_errors() {
         assert!(largest <= 256 * 1024, "a piece of {largest} bytes");
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn the_example_ends_well_only_if_everything_arrived() {
+    use workerman_tests::program::example;
+
+    // Built before the time begins.
+    drop(example("http_client"));
+    let call = async |arguments: &[&str]| {
+        let mut example = example("http_client");
+        example.args(arguments);
+        let output = tokio::task::spawn_blocking(move || example.output()).await.unwrap().unwrap();
+        (output.status.code(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    };
+    run(async {
+        let (address, count) = server(|mut wire| async move {
+            while let Some(head) = wire.head().await {
+                let body = "x".repeat(100_000);
+                match head.split(' ').next().unwrap() {
+                    "GET" => wire.answer(body).await,
+                    "HEAD" => wire.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").await,
+                    "CUT" => {
+                        wire.say(format!("HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n{body}")).await;
+                        return;
+                    }
+                    _ => drop(wire.rest().await),
+                }
+            }
+        })
+        .await;
+        let url = format!("http://{address}/");
+        let (code, out, _) = call(&[&url, "--repeat", "5"]).await;
+        assert_eq!((code, out.len(), count.load(Ordering::SeqCst)), (Some(0), 500_000, 1));
+        assert_eq!(call(&[&url, "--method", "HEAD"]).await, (Some(0), Vec::new(), String::new()));
+        let (code, out, error) = call(&["--method", "CUT", &url]).await;
+        assert_eq!((code, out.len()), (Some(1), 100_000));
+        assert!(error.contains("the connection ended within the body"), "{error}");
+        let (code, out, error) = call(&[&url, "--method", "HANG", "--timeout", "0.2"]).await;
+        assert_eq!((code, out, error.as_str()), (Some(1), Vec::new(), "http_client: it took too long\n"));
+        for wrong in [&["--method"][..], &["--timeout", "x", &url], &[&url, &url], &["--hm"], &[]] {
+            assert_eq!(call(wrong).await.0, Some(1), "{wrong:?}");
+        }
+    });
+}
