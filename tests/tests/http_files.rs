@@ -111,7 +111,7 @@ fn files_of_one_connection_leave_in_the_order_of_their_requests() {
             .get("/small", |_| "small")
             .build()
             .unwrap();
-        let running = start(kind, Worker::http("127.0.0.1:0").routes(routes));
+        let running = start(kind, Worker::http("127.0.0.1:0").pipeline(4).routes(routes));
         let mut reader = connect(running.tcp());
         let small: &[u8] = b"GET /small HTTP/1.1\r\nHost: a\r\n\r\n";
         let range: &[u8] = b"GET /file.bin HTTP/1.1\r\nHost: a\r\nRange: bytes=-700000\r\n\r\n";

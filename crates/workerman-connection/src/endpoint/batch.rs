@@ -155,7 +155,9 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Whether the protocol wants to be asked again when everything has been written.
     fn stands(&self) -> bool {
-        self.blocked_decode || (P::ANSWERS && (self.paused || self.lent || self.parked.is_some()))
+        self.blocked_decode
+            || (P::ANSWERS
+                && (self.paused || self.lent || self.parked.is_some() || self.session.is_answering()))
     }
 
     /// Whether decoded or undecoded input waits for something of ours.
