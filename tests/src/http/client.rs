@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use workerman_protocol::Role;
-use workerman_protocol::http::{Body, ClientEvent, ClientRequest, HttpClient, Response, Version};
+use workerman_protocol::http::{
+    Body, ClientEvent, ClientRequest, Headers, HttpClient, Response, StatusCode, Version,
+};
 use workerman_protocol::testing::{Harness, Seen};
 
 use super::data::{Case, Expected, Message};
@@ -124,24 +126,30 @@ impl Reading {
         if self.over != Some(true) {
             return Got::Error;
         }
-        let named = |(name, value): (
-            &workerman_protocol::http::HeaderName,
-            &workerman_protocol::http::HeaderValue,
-        )| { (name.as_str().to_owned(), value.as_bytes().to_vec()) };
-        Got::Response {
-            status: self.response.status().as_u16(),
-            minor: u8::from(self.response.version() != Some(Version::Http10)),
-            fields: self.response.headers().iter().map(named).collect(),
-            trailers: self
-                .body
-                .trailers()
-                .into_iter()
-                .flat_map(workerman_protocol::http::Headers::iter)
-                .map(named)
-                .collect(),
-            body: self.read,
-            close: !(self.reusable && kept),
-        }
+        let (response, close) = (self.response, !(self.reusable && kept));
+        got(response.status(), response.version(), response.headers(), self.body.trailers(), self.read, close)
+    }
+}
+
+/// A whole response.
+pub fn got(
+    status: StatusCode,
+    version: Option<Version>,
+    fields: &Headers,
+    trailers: Option<&Headers>,
+    body: Vec<u8>,
+    close: bool,
+) -> Got {
+    let named = |headers: &Headers| {
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+    };
+    Got::Response {
+        status: status.as_u16(),
+        minor: u8::from(version != Some(Version::Http10)),
+        fields: named(fields),
+        trailers: trailers.map(named).unwrap_or_default(),
+        body,
+        close,
     }
 }
 
