@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use workerman::prelude::{Client, Worker, WorkerConnection};
+use workerman::prelude::{Client, Settings, Text, Worker, WorkerConnection};
+use workerman::{BoxError, Handlers, Service};
 use workerman_http::client::{Agent, AgentBuilder, ClientHttp, Error, Response};
-use workerman_protocol::http::{Body, Headers};
+use workerman_protocol::http::{Body, ClientRequest, Headers, HttpClient};
 use workerman_tests::scripted::{Wire, constant, run, server};
 use workerman_tests::serving::PATIENCE;
 
@@ -117,6 +118,7 @@ fn mistakes_are_told_before_anything_is_connected() {
             (http.get("http://127.0.0.1:1/").header("a", "b\r\nc: d"), "bad header field a"),
             (http.get("http://127.0.0.1:1/").bearer_auth("a\nb"), "bad header field authorization"),
             (http.request("CONNECT", "http://127.0.0.1:1/"), "no tunnels"),
+            (http.get("http://127.0.0.1:1/").header("upgrade", "websocket"), "no upgrades"),
             (http.request("a b", "http://127.0.0.1:1/"), "the method is not a token"),
         ] {
             let error = request.send().await.unwrap_err().to_string();
@@ -128,9 +130,10 @@ fn mistakes_are_told_before_anything_is_connected() {
 #[test]
 fn a_server_that_is_not_there_is_named() {
     run(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, so that nobody else gets the port, and not listening.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
         let error = Client::http().get(format!("http://{address}/")).send().await.unwrap_err();
         let refused = matches!(&error, Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused);
         assert!(refused && error.to_string().contains(&address.to_string()), "{error}");
@@ -508,6 +511,52 @@ fn handlers_ask_other_servers_on_their_own_loop() {
         handle.stop();
         serving.join().unwrap().unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn the_protocol_serves_without_the_pool() {
+    run(async {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let said = tell.clone();
+        let (address, _) = server(move |mut wire| {
+            let said = said.clone();
+            async move {
+                for n in 1..=2 {
+                    wire.head().await.unwrap();
+                    wire.say("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n").await;
+                    wire.say(n.to_string().repeat(200_000)).await;
+                }
+                said.send(wire.head().await.unwrap()).unwrap();
+                wire.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: lines\r\n\r\nhello\n").await;
+                said.send(String::from_utf8(wire.bytes(6).await.unwrap()).unwrap()).unwrap();
+            }
+        })
+        .await;
+        let lines = Handlers::<Text>::new().on_message(|_, line| line.to_string().to_uppercase());
+        let lines = Arc::new(Service::new("lines", Text::new, lines, Settings::default()));
+        let request = move |path: &str| ClientRequest::get(format!("http://{address}{path}"));
+        let conn = Client::with(HttpClient::new(), address.to_string())
+            .on_connect(move |conn| conn.send(request("/1")))
+            .on_message_async(async move |conn, mut response| {
+                if response.status() == 101 {
+                    conn.upgrade(Text::new(), &lines)?;
+                    return Ok::<_, BoxError>(None);
+                }
+                let body = response.body_mut().bytes(1_000_000).await?;
+                let last = body.starts_with(b"2");
+                tell.send(String::from_utf8(body.into())?)?;
+                // It is sent when this exchange is over.
+                Ok(Some(if last { request("/3").header("upgrade", "lines") } else { request("/2") }))
+            })
+            .connect()
+            .unwrap();
+        assert_eq!(told.recv().await.unwrap(), "1".repeat(200_000));
+        assert_eq!(told.recv().await.unwrap(), "2".repeat(200_000));
+        let head = told.recv().await.unwrap();
+        assert!(head.contains("upgrade: lines\r\nconnection: upgrade\r\n"), "{head}");
+        assert_eq!(told.recv().await.unwrap(), "HELLO\n");
+        conn.abort();
     });
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
@@ -210,6 +210,11 @@ impl RequestBuilder {
             if !headers.contains(name) {
                 headers.append(name.clone(), value.clone());
             }
+        }
+        if headers.contains(UPGRADE) {
+            // The connection would be another protocol's, and here it is the pool's.
+            let reason = "a pool of connections makes no upgrades";
+            return Err(Error::Request(HttpError::Message(reason)));
         }
         let offered = offer_codings(&mut headers, settings);
         let deadline = self.timeout.unwrap_or(settings.timeout);
