@@ -414,7 +414,14 @@ impl Protocol for Http {
     fn eof(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Eof<Self>, Error> {
         if let Some(receiving) = self.receiving() {
             receiving.fail(BodyError::Aborted);
-            return Ok(Eof::Truncated);
+            if self.is_alone() {
+                return Ok(Eof::Truncated);
+            }
+            // The requests before the broken one are owed their answers.
+            input.clear();
+            let more = self.more();
+            more.receiving = None;
+            more.queue.pop_back();
         }
         if self.front.is_some() {
             // A client that has said all may still read (half-close): it gets what it is owed first.

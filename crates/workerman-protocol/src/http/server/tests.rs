@@ -377,6 +377,17 @@ fn after_goodbye_the_next_answer_is_the_last() {
 }
 
 #[test]
+fn requests_before_a_broken_one_get_their_answers() {
+    let mut harness = harness(Http::new().pipeline(2));
+    harness.feed(&[GET, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"].concat());
+    harness.eof();
+    assert!(harness.is_open());
+    harness.send(Response::text("one")).unwrap();
+    assert!(text(&mut harness).ends_with("\r\n\r\none"));
+    assert_eq!((harness.messages().len(), harness.ended()), (1, &Ended::Clean));
+}
+
+#[test]
 fn one_empty_line_is_tolerated() {
     let mut one = harness(Http::new());
     one.feed(&[b"\r\n", GET].concat());
