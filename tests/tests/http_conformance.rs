@@ -6,7 +6,7 @@ use workerman_tests::http::data::{Expected, Message, Side, load};
 use workerman_tests::http::drive;
 use workerman_tests::http::reference::{self, Answered, Asked, Field};
 use workerman_tests::http::server::limits;
-use workerman_tests::http::socket;
+use workerman_tests::http::socket::{self, Answering};
 use workerman_tests::http::text::show;
 use workerman_tests::on_real_backends;
 
@@ -27,7 +27,9 @@ fn same_message(expected: &Message, found: &reference::Message) -> bool {
 #[test]
 fn the_reference_agrees_with_the_data_of_the_server() {
     let mut wrong = Vec::new();
-    for case in load(Side::Server) {
+    let cases = load(Side::Server);
+    assert!(cases.len() >= 1200, "only {} cases", cases.len());
+    for case in cases {
         let found = reference::requests(&case.bytes, &limits(&case));
         let mut expected = case.expected.iter();
         let fits = found.iter().all(|found| match (expected.next(), found) {
@@ -52,7 +54,9 @@ fn the_reference_agrees_with_the_data_of_the_server() {
 #[test]
 fn the_reference_agrees_with_the_data_of_the_client() {
     let mut wrong = Vec::new();
-    for case in load(Side::Client) {
+    let cases = load(Side::Client);
+    assert!(cases.len() >= 250, "only {} cases", cases.len());
+    for case in cases {
         let asked: Vec<&str> = case.asked.iter().map(String::as_str).collect();
         let found = reference::responses(&case.bytes, &asked, true, &limits(&case));
         let mut expected = case.expected.iter();
@@ -77,9 +81,15 @@ fn the_server_gives_the_verdict_of_each_case_however_it_is_cut() {
 }
 
 fn over_sockets(kind: BackendKind) {
-    if let Err(wrong) = socket::run(kind, &load(Side::Server)) {
+    if let Err(wrong) = socket::run(kind, Answering::Returning, &load(Side::Server)) {
         panic!("{}\n{} cases", wrong.join("\n"), wrong.len());
     }
 }
 
-on_real_backends!(over_sockets);
+fn over_sockets_with_answers_by_token(kind: BackendKind) {
+    if let Err(wrong) = socket::run(kind, Answering::ByToken, &load(Side::Server)) {
+        panic!("{}\n{} cases", wrong.join("\n"), wrong.len());
+    }
+}
+
+on_real_backends!(over_sockets, over_sockets_with_answers_by_token);

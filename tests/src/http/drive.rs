@@ -61,6 +61,7 @@ pub fn run(case: &Case) -> Result<(), String> {
     }
 
     cuts(case)?;
+    later(case)?;
     asks_for_content(case).map_err(|what| in_place(what, "head, then body"))?;
     ends(case).map_err(|what| in_place(what, "and then the end"))
 }
@@ -120,6 +121,45 @@ pub fn some_cuts(case: &Case, seed: u64) -> Result<(), String> {
         let split = essence(&exchange(case, pieces(&case.bytes, &cuts)));
         if split != whole {
             return Err(format!("cut at {cuts:?}, {} for {}", show(&split.output), show(&case.bytes)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the same is said when answers come later: one request at a time, and several.
+///
+/// # Errors
+/// A difference.
+pub fn later(case: &Case) -> Result<(), String> {
+    let whole = essence(&exchange(case, [case.bytes.as_slice()]));
+    for most in [1, 3] {
+        let mut harness = Harness::new(protocol(case).pipeline(most), Instant::now());
+        harness.feed(&case.bytes);
+        loop {
+            let waiting = harness.messages();
+            if waiting.is_empty() {
+                break;
+            }
+            if waiting.len() > most {
+                return Err(format!(
+                    "{}: {} requests at a time instead of {most}",
+                    case.place,
+                    waiting.len()
+                ));
+            }
+            for request in &waiting {
+                harness.send(seen(request)).map_err(|error| format!("{}: {error}", case.place))?;
+            }
+        }
+        let ended = harness.is_finished() || !harness.is_open();
+        let late = essence(&Exchange { output: harness.output().to_vec(), ended });
+        if late != whole {
+            return Err(format!(
+                "{}: answered later, {most} at a time, it says {} (ended: {ended}) for {}",
+                case.place,
+                show(&late.output),
+                show(&case.bytes)
+            ));
         }
     }
     Ok(())

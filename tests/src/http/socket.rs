@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc;
 
-use workerman::http::Http;
+use workerman::http::{Http, Reply, Request, Response};
 use workerman::{BackendKind, Worker};
 
 use super::data::{Case, Expected, Message, Setting};
@@ -12,23 +13,55 @@ use super::server::{CANARY, Exchange, check, protocol, seen};
 use super::text::show;
 use crate::workers::{PATIENCE, Running, start};
 
+/// How requests are answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answering {
+    /// By what the handler returns.
+    Returning,
+    /// By tokens, from another thread, several requests of a connection at a time, the youngest first.
+    ByToken,
+}
+
 /// A worker with the limits of a case.
-pub fn worker(kind: BackendKind, case: &Case) -> Running<Http> {
+pub fn worker(kind: BackendKind, answering: Answering, case: &Case) -> Running<Http> {
     let worker = Worker::http("127.0.0.1:0").protocol(protocol(case));
-    start(kind, worker.on_message(|_, request| seen(&request)))
+    match answering {
+        Answering::Returning => start(kind, worker.on_message(|_, request| seen(&request))),
+        Answering::ByToken => {
+            let (send, tokens) = mpsc::channel::<(Reply, Response)>();
+            std::thread::spawn(move || {
+                while let Ok(first) = tokens.recv() {
+                    let mut waiting = vec![first];
+                    waiting.extend(tokens.try_iter());
+                    for (reply, response) in waiting.into_iter().rev() {
+                        // The client may have been refused, and left, in the meantime.
+                        let _ = reply.send(response);
+                    }
+                }
+            });
+            start(
+                kind,
+                worker.pipeline(4).on_message(move |_, request: Request| {
+                    // The thread takes them as long as there is a worker.
+                    let _ = send.send((request.reply(), seen(&request)));
+                }),
+            )
+        }
+    }
 }
 
 /// Runs all cases, each on a connection of its own.
 ///
 /// # Errors
 /// For each case that went wrong what was wrong.
-pub fn run(kind: BackendKind, cases: &[Case]) -> Result<(), Vec<String>> {
+pub fn run(kind: BackendKind, answering: Answering, cases: &[Case]) -> Result<(), Vec<String>> {
     let mut workers: BTreeMap<&BTreeMap<Setting, usize>, Running<Http>> = BTreeMap::new();
     let mut wrong = Vec::new();
     for case in cases {
-        let worker = workers.entry(&case.settings).or_insert_with(|| worker(kind, case));
+        let worker = workers.entry(&case.settings).or_insert_with(|| worker(kind, answering, case));
         if let Err(what) = one(worker.tcp(), case) {
-            wrong.push(format!("{} on {kind:?}: {what} for {}", case.place, show(&case.bytes)));
+            let bytes = show(&case.bytes);
+            wrong.push(format!("{} on {kind:?}, {answering:?}: {what} for {bytes}", case.place));
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
