@@ -214,25 +214,27 @@ impl<P: Protocol> Connection<P> {
 
     /// Messages taken by `send`.
     pub fn messages_out(&self) -> u64 {
-        let outside = self.0.lock().messages;
-        self.0.traffic.messages_out.load(Ordering::Relaxed) + outside
+        // Under the lock they move from one to the other.
+        let _core = self.0.lock();
+        let outside = self.0.outside.load(Ordering::Relaxed);
+        self.0.traffic.messages_out.load(Ordering::Relaxed) + u64::from(outside)
     }
 
     /// Attaches a value; one of each type. Returns the one that was there.
     pub fn set<T: Any + Send + Sync>(&self, value: T) -> Option<Arc<T>> {
         let value = Arc::new(value);
-        let old = self.0.lock().extensions.get_or_insert_default().set(value);
+        let old = self.0.lock().attached.get_or_insert_default().extensions.set(value);
         old?.downcast().ok()
     }
 
     /// The attached value of this type.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.0.lock().extensions.as_ref()?.get()
+        self.0.lock().attached.as_ref()?.extensions.get()
     }
 
     /// Detaches the value of this type.
     pub fn remove<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.0.lock().extensions.as_mut()?.remove()
+        self.0.lock().attached.as_mut()?.extensions.remove()
     }
 
     /// The service that the connection belongs to: its other connections, broadcast, shared state.

@@ -22,7 +22,7 @@ use crate::client::{LastError, Reconnect};
 use crate::drive::Drive;
 use crate::endpoint::{Endpoint, abandon, connection};
 use crate::outcome::Settled;
-use crate::panics::{dispose, guard};
+use crate::panics::{dispose, dispose_all, guard};
 use crate::remote::Remote;
 use crate::shared::{CLOSED, CROSSED, DIALING, FINISHED, MARKED, SHUT, Shared, WISHED, WOKEN};
 use crate::{CloseReason, Connection, Error, Service, Target};
@@ -284,7 +284,7 @@ impl<P: Protocol> Dialer<P> {
         let (wishes, extensions, counted) = {
             let mut core = shared.lock();
             core.out.clear(0);
-            (core.wishes.take(), core.extensions.take(), std::mem::take(&mut core.counted))
+            (core.wishes.take(), core.take_extensions(), std::mem::take(&mut core.counted))
         };
         shared.remote.queued.fetch_sub(counted, Ordering::Relaxed);
         if let Some(forward) = wishes.as_ref().and_then(|wishes| wishes.forward.as_ref()) {
@@ -294,7 +294,7 @@ impl<P: Protocol> Dialer<P> {
             }
         }
         dispose(wishes);
-        dispose(extensions);
+        dispose_all(extensions.into_values());
         shared.release();
     }
 

@@ -171,7 +171,9 @@ impl<P: Protocol> Endpoint<P> {
             if !self.say_close(io, env, next) {
                 return;
             }
-            if !self.session.is_half_closed() {
+            // A peer that has ended and has been read to its end needs no linger: the close sends the FIN.
+            let closes = self.session.peer_ended() && self.below.is_none();
+            if !closes && !self.session.is_half_closed() {
                 io.shutdown_write();
             }
             let settings = &self.conn.0.service.settings;
@@ -341,10 +343,10 @@ impl<P: Protocol> Endpoint<P> {
             shared.clear(WISHED);
             let (wishes, extensions) = {
                 let mut core = shared.lock();
-                (core.wishes.take(), core.extensions.take())
+                (core.wishes.take(), core.take_extensions())
             };
             dispose(wishes);
-            dispose_all(extensions.into_iter().flat_map(|extensions| extensions.into_values()));
+            dispose_all(extensions.into_values());
         }
         shared.release();
     }

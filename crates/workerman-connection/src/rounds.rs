@@ -9,7 +9,7 @@ use workerman_event::Backend;
 
 use crate::CloseReason;
 use crate::panics::{dispose, guard};
-use crate::slots::Slots;
+use crate::slots::{ON_AGAIN, ON_HELD, Slots};
 use crate::timer::Call;
 
 /// Most consecutive turns in which the replies of a connection are held for handlers that make progress.
@@ -107,7 +107,7 @@ impl Slots {
         let mut again = take(&mut self.again);
         for id in again.drain(..) {
             if let Some(slot) = self.slot(id) {
-                slot.again = false;
+                slot.lists &= !ON_AGAIN;
                 self.drive(io, id, now, |endpoint, io, env| endpoint.stirred(io, env));
             }
         }
@@ -130,13 +130,13 @@ impl Slots {
         let held = take(&mut self.held);
         for id in held {
             let Some(slot) = self.slot(id) else { continue };
-            slot.listed = false;
+            slot.lists &= !ON_HELD;
             if slot.held == 0 {
                 continue;
             }
-            if slot.held_in == turn && slot.held < MOST_HELD {
+            if slot.held_in == turn as u8 && slot.held < MOST_HELD {
                 // Its handlers made progress in this turn, or it is new. It waits for the next.
-                slot.listed = true;
+                slot.lists |= ON_HELD;
                 self.held.push(id);
                 continue;
             }

@@ -72,6 +72,16 @@ pub enum Phase {
     Closed,
 }
 
+/// A [`Phase`] without its instant, which takes half the connection's other state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Handshake,
+    Open,
+    Flushing,
+    Lingering,
+    Closed,
+}
+
 /// What has to happen because time has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expired {
@@ -94,11 +104,11 @@ pub struct Session<P: Protocol> {
     input: BytesMut,
     /// Taken from senders and not taken by the system; wire bytes if there is a layer.
     pending: Outbox,
-    /// When the running protocol deadline began.
+    /// When the running protocol deadline began; in [`Stage::Lingering`] when to give up.
     since: Instant,
     /// What most connections do without.
     times: Option<Box<Times>>,
-    phase: Phase,
+    stage: Stage,
     reason: CloseReason,
     role: Role,
     running: Deadline,
@@ -138,7 +148,7 @@ impl<P: Protocol> Session<P> {
             pending: Outbox::new(),
             since: now,
             times: None,
-            phase: if layered { Phase::Handshake } else { Phase::Open },
+            stage: if layered { Stage::Handshake } else { Stage::Open },
             reason: CloseReason::Local,
             role,
             running: if layered { Deadline::Handshake } else { Deadline::None },
@@ -152,8 +162,15 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Where the connection is in its life.
+    #[inline]
     pub fn phase(&self) -> Phase {
-        self.phase
+        match self.stage {
+            Stage::Handshake => Phase::Handshake,
+            Stage::Open => Phase::Open,
+            Stage::Flushing => Phase::Flushing,
+            Stage::Lingering => Phase::Lingering { until: self.since },
+            Stage::Closed => Phase::Closed,
+        }
     }
 
     /// Why it ends or ended; meaningful after [`Phase::Open`].
@@ -174,7 +191,7 @@ impl<P: Protocol> Session<P> {
     /// The handshake of the layer is complete already.
     #[must_use]
     pub fn established(mut self) -> Self {
-        self.phase = Phase::Open;
+        self.stage = Stage::Open;
         self.running = Deadline::None;
         self
     }
@@ -222,8 +239,8 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Result<(), P::Error> {
-        if self.phase == Phase::Handshake {
-            self.phase = Phase::Open;
+        if self.stage == Stage::Handshake {
+            self.stage = Stage::Open;
         }
         let mut cx = Self::context(self.role, turn, sending);
         self.protocol.open(&mut cx)?;
@@ -237,7 +254,7 @@ impl<P: Protocol> Session<P> {
     /// Begins to end: no more messages; what is queued goes out first. Does nothing if it ends already.
     pub fn flush_and_close(&mut self, reason: CloseReason) {
         if self.is_alive() {
-            self.phase = Phase::Flushing;
+            self.stage = Stage::Flushing;
             self.reason = reason;
             self.input = BytesMut::new();
         }
@@ -245,8 +262,9 @@ impl<P: Protocol> Session<P> {
 
     /// Everything is written and FIN is sent.
     pub fn lingers(&mut self, settings: &Settings, now: Instant) {
-        if self.phase == Phase::Flushing {
-            self.phase = Phase::Lingering { until: now + settings.linger };
+        if self.stage == Stage::Flushing {
+            self.stage = Stage::Lingering;
+            self.since = now + settings.linger;
         }
     }
 
@@ -255,7 +273,7 @@ impl<P: Protocol> Session<P> {
         if self.is_alive() {
             self.reason = reason;
         }
-        self.phase = Phase::Closed;
+        self.stage = Stage::Closed;
         self.times = None;
         self.input = BytesMut::new();
         self.pending = Outbox::new();
@@ -263,7 +281,7 @@ impl<P: Protocol> Session<P> {
 
     /// As [`closed`](Self::closed), and the peer is to see a reset: what was queued for it is lost.
     pub fn reset(&mut self, reason: CloseReason) {
-        self.aborts |= self.phase != Phase::Closed;
+        self.aborts |= self.stage != Stage::Closed;
         self.closed(reason);
     }
 
@@ -274,7 +292,7 @@ impl<P: Protocol> Session<P> {
 
     /// Whether the connection is up and has not begun to end.
     pub fn is_alive(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Handshake)
+        matches!(self.stage, Stage::Open | Stage::Handshake)
     }
 
     /// FIN was sent in one direction only; messages of the peer still come.
@@ -296,7 +314,7 @@ impl<P: Protocol> Session<P> {
     /// Whether the connection ends as soon as no message is in progress, and none is.
     pub fn leaves_now(&self) -> bool {
         self.leaving
-            && self.phase == Phase::Open
+            && self.stage == Stage::Open
             && self.input.is_empty()
             && matches!(self.protocol.deadline(), Deadline::Idle)
     }
@@ -367,13 +385,13 @@ impl<P: Protocol> Session<P> {
     pub fn deadline(&self, settings: &Settings, handshake: Option<Instant>, busy: bool) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let mut sooner = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));
-        match self.phase {
-            Phase::Handshake => {
+        match self.stage {
+            Stage::Handshake => {
                 if let Some(at) = handshake {
                     sooner(at);
                 }
             }
-            Phase::Open => {
+            Stage::Open => {
                 if let Some(at) = self.protocol_deadline(settings, busy) {
                     sooner(at);
                 }
@@ -381,9 +399,9 @@ impl<P: Protocol> Session<P> {
                     [times.tick, times.leave_by].into_iter().flatten().for_each(&mut sooner);
                 }
             }
-            Phase::Flushing => {}
-            Phase::Lingering { until } => sooner(until),
-            Phase::Closed => return None,
+            Stage::Flushing => {}
+            Stage::Lingering => sooner(self.since),
+            Stage::Closed => return None,
         }
         if let Some(at) = self.write_deadline(settings) {
             sooner(at);
@@ -399,14 +417,14 @@ impl<P: Protocol> Session<P> {
         handshake: Option<Instant>,
         busy: bool,
     ) -> Option<Expired> {
-        if self.phase != Phase::Closed && self.write_deadline(settings).is_some_and(|at| now >= at) {
+        if self.stage != Stage::Closed && self.write_deadline(settings).is_some_and(|at| now >= at) {
             return Some(Expired::Stalled);
         }
-        match self.phase {
-            Phase::Handshake => {
+        match self.stage {
+            Stage::Handshake => {
                 handshake.filter(|at| now >= *at).map(|_| Expired::Timeout(Timeout::Handshake))
             }
-            Phase::Open => {
+            Stage::Open => {
                 if self.protocol_deadline(settings, busy).is_some_and(|at| now >= at) {
                     return Some(Expired::Timeout(match self.running {
                         Deadline::Handshake => Timeout::Handshake,
@@ -421,7 +439,7 @@ impl<P: Protocol> Session<P> {
                 }
                 times.tick.filter(|at| now >= *at).map(|_| Expired::Tick)
             }
-            Phase::Lingering { until } if now >= until => Some(Expired::Linger),
+            Stage::Lingering if now >= self.since => Some(Expired::Linger),
             _ => None,
         }
     }
@@ -430,7 +448,7 @@ impl<P: Protocol> Session<P> {
 impl<P: Protocol> std::fmt::Debug for Session<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
-            .field("phase", &self.phase)
+            .field("phase", &self.phase())
             .field("undecoded", &self.input.len())
             .field("pending", &self.pending.len())
             .finish_non_exhaustive()

@@ -85,16 +85,20 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) sending: P::Sending,
     /// Taken from senders outside, not yet seen by the loop.
     pub(crate) out: Outbox,
-    /// Messages that were ever put into `out`.
-    pub(crate) messages: u64,
     /// Bytes of `out` that are counted in the loop's total.
     pub(crate) counted: usize,
     pub(crate) wishes: Option<Box<Wishes<P>>>,
-    pub(crate) waiters: Option<Box<Waiters>>,
-    pub(crate) extensions: Option<Box<Extensions>>,
+    pub(crate) attached: Option<Box<Attached>>,
     pub(crate) peer: Address,
     /// Usually the listener's, shared by its connections.
     pub(crate) local: Option<Arc<Address>>,
+}
+
+/// What users have attached to a connection; apart, so that one without is small.
+#[derive(Default)]
+pub(crate) struct Attached {
+    pub(crate) waiters: Waiters,
+    pub(crate) extensions: Extensions,
 }
 
 /// What all handles of one connection share.
@@ -103,6 +107,8 @@ pub(crate) struct Shared<P: Protocol> {
     /// The token in the loop, as `slot << 32 | generation`, or one of the two special places.
     pub(crate) place: AtomicU64,
     pub(crate) flags: AtomicU32,
+    /// Messages in `Core::out`, written under the lock; the loop counts them when it takes them.
+    pub(crate) outside: AtomicU32,
     pub(crate) service: Arc<Service<P>>,
     pub(crate) remote: Arc<Remote>,
     /// Bytes queued on the loop's side, kept by the loop.
@@ -124,6 +130,15 @@ pub(crate) struct Traffic {
 #[inline]
 pub(crate) fn bump(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl<P: Protocol> Core<P> {
+    /// The attached values, to be dropped outside of the lock.
+    pub(crate) fn take_extensions(&mut self) -> Extensions {
+        self.attached
+            .as_mut()
+            .map_or_else(Extensions::default, |attached| std::mem::take(&mut attached.extensions))
+    }
 }
 
 impl<P: Protocol> Shared<P> {
@@ -346,7 +361,7 @@ impl<P: Protocol> Shared<P> {
         }
         let uncounted = core.out.len() - core.counted;
         core.counted += uncounted;
-        core.messages += 1;
+        self.outside.store(self.outside.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.remote.queued.fetch_add(uncounted, Ordering::Relaxed);
         self.set(if core.out.is_finished() { QUEUED | SHUT | FINISHED } else { QUEUED });
         Ok(self.accepted(base + core.out.len()))

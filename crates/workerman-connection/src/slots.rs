@@ -19,18 +19,21 @@ use crate::panics::{dispose, guard};
 use crate::remote::Inbox;
 use crate::timer::Local;
 
-/// One slot; its index is the token's.
+/// On the `held` list.
+pub(super) const ON_HELD: u8 = 1;
+/// On the `again` list.
+pub(super) const ON_AGAIN: u8 = 1 << 1;
+
+/// One slot; its index is the token's. There are as many as connections, most of them idle: keep it small.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) generation: u32,
     /// Turns in a row in which replies were held back.
     pub(super) held: u8,
-    /// On the `held` list.
-    pub(super) listed: bool,
-    /// On the `again` list.
-    pub(super) again: bool,
-    /// The last turn in which replies were held back.
-    pub(super) held_in: u32,
+    /// The last turn in which replies were held back; its last byte, since it is looked at in the next one.
+    pub(super) held_in: u8,
+    /// The lists that it is on: [`ON_HELD`], [`ON_AGAIN`].
+    pub(super) lists: u8,
     /// The soonest instant for which the calendar has an entry.
     pub(super) armed: Option<Armed>,
     pub(super) kind: Kind,
@@ -288,11 +291,11 @@ impl Slots {
     }
 
     fn put_back(&mut self, id: Token, endpoint: Box<dyn Drive>, next: &Next) {
-        let turn = self.turn;
+        let turn = self.turn as u8;
         let Some(slot) = self.slots.get_mut(id.slot()) else { return };
         slot.endpoint = Some(endpoint);
-        if next.again && !slot.again {
-            slot.again = true;
+        if next.again && slot.lists & ON_AGAIN == 0 {
+            slot.lists |= ON_AGAIN;
             self.again.push(id);
         }
         if next.hold {
@@ -300,8 +303,8 @@ impl Slots {
                 slot.held = slot.held.saturating_add(1);
             }
             slot.held_in = turn;
-            if !slot.listed {
-                slot.listed = true;
+            if slot.lists & ON_HELD == 0 {
+                slot.lists |= ON_HELD;
                 self.held.push(id);
             }
         } else {
@@ -369,5 +372,15 @@ impl Slots {
         let drain = self.drain.as_ref().map(|drain| drain.until);
         let connections = sooner(self.deadlines.next(), self.dial_deadlines.next());
         sooner(sooner(timers, drain), connections)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_a_small_slot() {
+        assert!(size_of::<Slot>() <= 32, "{}", size_of::<Slot>());
     }
 }

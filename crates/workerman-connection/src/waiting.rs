@@ -37,7 +37,7 @@ impl<P: Protocol> Place<P> {
     /// Registers, or registers anew.
     fn wait(&mut self, cx: &Context<'_>) {
         let mut core = self.shared.lock();
-        let waiters = core.waiters.get_or_insert_default();
+        let waiters = &mut core.attached.get_or_insert_default().waiters;
         let old = match waiters.list.iter_mut().find(|(key, _)| *key == self.key) {
             Some((_, waker)) if waker.will_wake(cx.waker()) => None,
             Some((_, waker)) => Some(std::mem::replace(waker, cx.waker().clone())),
@@ -62,7 +62,7 @@ impl<P: Protocol> Drop for Place<P> {
             return;
         }
         let mut core = self.shared.lock();
-        let list = &mut core.waiters.get_or_insert_default().list;
+        let list = &mut core.attached.get_or_insert_default().waiters.list;
         let index = list.iter().position(|(key, _)| *key == self.key);
         let waker = index.map(|index| list.swap_remove(index));
         drop(core);
@@ -117,9 +117,9 @@ impl<P: Protocol> Shared<P> {
         if self.clear(WAITED) & WAITED != 0 {
             let waiters = self
                 .lock()
-                .waiters
+                .attached
                 .as_mut()
-                .map_or_else(Vec::new, |waiters| std::mem::take(&mut waiters.list));
+                .map_or_else(Vec::new, |attached| std::mem::take(&mut attached.waiters.list));
             for (_, waiter) in waiters {
                 waiter.wake();
             }

@@ -181,6 +181,7 @@ impl<P: Protocol> Endpoint<P> {
         }
         let mut core = shared.lock();
         shared.clear(QUEUED);
+        bump(&shared.traffic.messages_out, u64::from(shared.outside.swap(0, Ordering::Relaxed)));
         self.accounted += std::mem::take(&mut core.counted);
         let out = match &mut self.below {
             Some(below) => &mut below.plain_out,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use workerman_protocol::{Deadline, Decoded, Eof, Outbox, Protocol, SendingHalf};
 
-use super::{Phase, Session, Turn};
+use super::{Session, Stage, Turn};
 
 /// From this many missing bytes on, the rest of a message is read into a buffer of its own: 64 KiB.
 const IN_PLACE_FROM: usize = 64 * 1024;
@@ -68,6 +68,9 @@ impl<P: Protocol> Session<P> {
     ///
     /// `arrived`: bytes of the peer came in it. `busy`: the application works; whatever runs begins anew when it is done.
     pub fn watch(&mut self, arrived: bool, busy: bool, now: Instant) {
+        if self.stage == Stage::Lingering {
+            return;
+        }
         let running = self.protocol.deadline();
         let progress = arrived && matches!(running, Deadline::Idle | Deadline::Body);
         if running != self.running || progress || self.rested {
@@ -165,7 +168,7 @@ impl<P: Protocol> Session<P> {
     /// The next thing in the input.
     #[inline]
     pub fn next(&mut self, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) -> Step<P> {
-        if self.phase != Phase::Open {
+        if self.stage != Stage::Open {
             self.input.clear();
             return Step::Need(1);
         }
@@ -200,16 +203,16 @@ impl<P: Protocol> Session<P> {
 
     /// Whether the loop should read: always, except while the input that waits is above `limit`.
     pub fn wants_input(&self, waiting: bool, limit: usize) -> bool {
-        match self.phase {
-            Phase::Open => !(self.ended || (waiting && self.input.len() >= limit)),
-            Phase::Closed => false,
+        match self.stage {
+            Stage::Open => !(self.ended || (waiting && self.input.len() >= limit)),
+            Stage::Closed => false,
             _ => true,
         }
     }
 
     /// Whether a body is in progress for which the peer has to send more, and for which there is room.
     pub fn awaits_body(&self, limit: usize) -> bool {
-        self.phase == Phase::Open
+        self.stage == Stage::Open
             && self.wants_input(true, limit)
             && self.protocol.deadline() == Deadline::Body
     }

@@ -2,7 +2,7 @@
 
 use workerman_protocol::{Deadline, Failure, Goodbye, Protocol, Recovery, SendingHalf};
 
-use super::{Phase, Session, Turn};
+use super::{Session, Stage, Turn};
 use crate::{CloseReason, Timeout};
 
 impl<P: Protocol> Session<P> {
@@ -17,7 +17,7 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Result<(), P::Error> {
-        if self.phase != Phase::Open {
+        if self.stage != Stage::Open {
             return Ok(());
         }
         let before = turn.reply.len();
@@ -34,7 +34,7 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Result<(), P::Error> {
-        if self.phase != Phase::Open {
+        if self.stage != Stage::Open {
             return Ok(());
         }
         self.protocol.pump(&mut Self::context(self.role, turn, sending))
@@ -42,7 +42,7 @@ impl<P: Protocol> Session<P> {
 
     /// Whether an answer that has begun is still being made.
     pub fn is_answering(&self) -> bool {
-        self.phase == Phase::Open && self.protocol.is_answering()
+        self.stage == Stage::Open && self.protocol.is_answering()
     }
 
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
@@ -55,7 +55,7 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Recovery {
-        if self.phase != Phase::Open {
+        if self.stage != Stage::Open {
             return Recovery::End;
         }
         self.protocol.failed(failure, &mut Self::context(self.role, turn, sending).with_parked(parked))
@@ -82,7 +82,7 @@ impl<P: Protocol> Session<P> {
     }
 
     fn leave(&mut self, goodbye: Goodbye, reason: CloseReason) {
-        if self.phase == Phase::Open {
+        if self.stage == Stage::Open {
             self.reason = reason;
             self.leaving |= goodbye == Goodbye::AfterMessage;
         }
@@ -96,7 +96,7 @@ impl<P: Protocol> Session<P> {
             Timeout::Body => Deadline::Body,
             _ => Deadline::Idle,
         };
-        if self.phase == Phase::Open {
+        if self.stage == Stage::Open {
             self.protocol.timeout(which, &mut Self::context(self.role, turn, sending));
         }
     }
@@ -111,7 +111,7 @@ impl<P: Protocol> Session<P> {
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Result<(), P::Error> {
         self.set_tick(None);
-        if self.phase == Phase::Open {
+        if self.stage == Stage::Open {
             let tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
             self.set_tick(tick);
         }
