@@ -321,3 +321,84 @@ fn simulated_test_passes_and_serves_for_real() {
     drop(peer);
     server.stop();
 }
+
+#[test]
+fn hello_http_answers() {
+    let server = Example::start("hello_http", &[ANY]);
+    let mut peer = Peer::connect(server.socket());
+    peer.say("GET /some/path?a=b HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answers = String::from_utf8(peer.rest().0).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{answers}");
+    assert!(answers.contains("\r\n\r\nyou asked for /some/path\nHTTP/1.1 "), "{answers}");
+    assert!(answers.ends_with("\r\n\r\nyou asked for /\n"), "{answers}");
+    assert_eq!(server.stop(), [""; 0]);
+}
+
+/// What the example `http_client` does: its lines, whether it says that all is well, and what it complains of.
+fn http_client(arguments: &[&str]) -> (Vec<String>, bool, String) {
+    let mut client = Program::start(example("http_client").args(arguments));
+    let lines = client.rest();
+    let well = client.wait().success();
+    (lines, well, client.error_line().unwrap_or_default())
+}
+
+#[test]
+fn http_client_gets_pages() {
+    let server = Example::start("http_echo", &[ANY]);
+    let url = format!("http://{}/", server.address);
+    assert_eq!(http_client(&[&url]), (vec!["OK".into()], true, String::new()));
+    let repeated = (vec!["OK".repeat(30)], true, String::new());
+    assert_eq!(http_client(&[&url, "--repeat", "30", "--timeout", "20.5"]), repeated);
+    assert_eq!(http_client(&[&url, "--method", "DELETE"]), (vec![], true, String::new()));
+    let (lines, well, _) = http_client(&["--method", "POST", &format!("{url}echo")]);
+    assert!(well && lines.contains(&format!("host: {}", server.address)), "{lines:?}");
+    let address = server.address.clone();
+    server.stop();
+
+    let (_, well, error) = http_client(&[&format!("http://{address}/")]);
+    assert!(!well && error.starts_with("http_client: "), "{error}");
+    for wrong in [&[][..], &["--fly"], &[&url, "--method"], &[&url, "--repeat", "x"], &[&url, &url]] {
+        let (lines, well, error) = http_client(wrong);
+        assert!(!well && !error.is_empty() && lines.is_empty(), "{wrong:?} {lines:?} {error}");
+    }
+}
+
+#[test]
+fn http_client_takes_no_part_for_the_whole() {
+    use std::net::{TcpListener, TcpStream};
+    // A server that says these, one per connection, and ends the connection behind each but the last.
+    let head = "HTTP/1.1 200 OK\r\n";
+    let answers = [
+        format!("{head}Content-Length: 5\r\n\r\nwhole"),
+        format!("{head}Content-Length: 10\r\n\r\nhalf"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n"),
+        format!("{head}Content-Len"),
+        String::new(),
+        format!("{head}Content-Length: 10\r\n\r\nhalf"),
+    ];
+    let listener = TcpListener::bind(ANY).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    for (n, answer) in answers.iter().enumerate() {
+        let last = n == answers.len() - 1;
+        let mut client = Program::start(example("http_client").args([
+            &*url,
+            "--timeout",
+            if last { "0.2" } else { "30" },
+        ]));
+        // A request that got no byte of an answer on a new connection is not sent twice.
+        let (stream, _): (TcpStream, _) = listener.accept().unwrap();
+        let mut request = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            std::io::BufRead::read_line(&mut request, &mut line).unwrap();
+        }
+        (&stream).write_all(answer.as_bytes()).unwrap();
+        let open = last.then_some((request, stream));
+        let lines = client.rest();
+        assert_eq!(client.wait().success(), n == 0, "{answer:?}: {lines:?}");
+        assert_eq!(client.error_line().is_none(), n == 0, "{answer:?}");
+        drop(open);
+    }
+}
