@@ -27,7 +27,7 @@ struct Said {
 
 impl Said {
     fn text(&self) -> &str {
-        str::from_utf8(&self.body).unwrap()
+        std::str::from_utf8(&self.body).unwrap()
     }
 }
 
