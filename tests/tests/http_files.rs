@@ -85,7 +85,7 @@ fn a_file_before_a_close_arrives_whole_however_slow_the_reader_is() {
         let (files, (closed, was_closed)) = (site.files(), channel());
         let worker = Worker::http("127.0.0.1:0").on_message_async(async move |conn, request| {
             let response = files.respond(&request).await;
-            conn.send(response).unwrap();
+            let _ = conn.send(response).unwrap();
             conn.close();
             closed.send(()).unwrap();
         });
