@@ -1,13 +1,15 @@
 //! Cases through the server's protocol, without a socket.
 
 use std::collections::BTreeMap;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use workerman_protocol::http::{Admission, Request};
 use workerman_protocol::testing::{Ended, Harness};
 
 use super::data::{Case, Expected, Message};
 use super::reference::{self, Asked, Limits};
-use super::server::{CANARY, CONTINUE, Exchange, check, essence, protocol, seen};
+use super::server::{CANARY, CONTINUE, Exchange, check, essence, protocol, seen, seen_with};
 use super::text::show;
 
 /// Inputs up to this length are cut at every byte.
@@ -62,6 +64,7 @@ pub fn run(case: &Case) -> Result<(), String> {
 
     cuts(case)?;
     later(case)?;
+    streamed(case)?;
     asks_for_content(case).map_err(|what| in_place(what, "head, then body"))?;
     ends(case).map_err(|what| in_place(what, "and then the end"))
 }
@@ -158,6 +161,60 @@ pub fn later(case: &Case) -> Result<(), String> {
                 "{}: answered later, {most} at a time, it says {} (ended: {ended}) for {}",
                 case.place,
                 show(&late.output),
+                show(&case.bytes)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the same is said when bodies are read by the handler as they arrive, byte by byte where that can be
+/// afforded; but not their limit, which is for such a handler to set.
+///
+/// # Errors
+/// A difference.
+pub fn streamed(case: &Case) -> Result<(), String> {
+    let too_large = |expected: &Expected| matches!(expected, Expected::Reject(list) if list.contains(&413));
+    if case.expected.iter().any(too_large) {
+        return Ok(());
+    }
+    let whole = essence(&exchange(case, [case.bytes.as_slice()]));
+    let size = if case.bytes.len() <= BYTEWISE { 1 } else { 1000 };
+    for size in [case.bytes.len().max(1), size] {
+        let streaming = protocol(case).on_request_head(|_| Admission::Stream);
+        let mut harness = Harness::new(streaming, Instant::now());
+        let mut reading: Option<(Request, Vec<u8>)> = None;
+        for piece in case.bytes.chunks(size) {
+            harness.feed(piece);
+            loop {
+                if let Some(request) = harness.messages().pop() {
+                    reading = Some((request, Vec::new()));
+                }
+                let Some((request, body)) = &mut reading else { break };
+                match request.body_mut().poll_data(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(Some(Ok(data))) => body.extend_from_slice(&data),
+                    Poll::Ready(None) => {
+                        let answer = seen_with(request.head(), body, request.trailers());
+                        harness.send(answer).map_err(|error| format!("{}: {error}", case.place))?;
+                        reading = None;
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        // Refused: the protocol says so itself.
+                        reading = None;
+                    }
+                    Poll::Pending => break,
+                }
+                // What a reader takes wakes the connection.
+                harness.decode();
+            }
+        }
+        let ended = harness.is_finished() || !harness.is_open();
+        let streamed = essence(&Exchange { output: harness.output().to_vec(), ended });
+        if streamed != whole {
+            return Err(format!(
+                "{}: with its body read as it comes in pieces of {size}, it says {} (ended: {ended}) for {}",
+                case.place,
+                show(&streamed.output),
                 show(&case.bytes)
             ));
         }

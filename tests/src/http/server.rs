@@ -2,7 +2,7 @@
 //! was given.
 
 use bytes::Bytes;
-use workerman_protocol::http::{Http, Request, Response, Version};
+use workerman_protocol::http::{Headers, Http, Request, RequestHead, Response, Version};
 
 use super::data::{Case, Expected, Message, Setting};
 use super::reference::{self, Answered, Limits};
@@ -54,17 +54,21 @@ pub fn limits(case: &Case) -> Limits {
 
 /// The answer of the tests: a response with a field for each part of the request, as it was handed to the application.
 pub fn seen(request: &Request) -> Response {
-    let body = request.bytes().map(Bytes::as_ref).unwrap_or_default();
+    seen_with(request, request.bytes().map(Bytes::as_ref).unwrap_or_default(), request.trailers())
+}
+
+/// The same, for a request whose body was read apart from it.
+pub fn seen_with(head: &RequestHead, body: &[u8], trailers: Option<&Headers>) -> Response {
     let mut response = Response::text("seen\n")
-        .header("seen-method", hex(request.method().as_str().as_bytes()))
-        .header("seen-target", hex(request.target().as_bytes()))
-        .header("seen-version", if request.version() == Version::Http10 { "0" } else { "1" })
+        .header("seen-method", hex(head.method().as_str().as_bytes()))
+        .header("seen-target", hex(head.target().as_bytes()))
+        .header("seen-version", if head.version() == Version::Http10 { "0" } else { "1" })
         .header("seen-body", body.len().to_string())
         .header("seen-sum", sum(body).to_string());
-    for (name, value) in request.fields() {
+    for (name, value) in head.fields() {
         response = response.append("seen-field", pair(name.as_bytes(), value));
     }
-    for (name, value) in request.trailers().into_iter().flat_map(workerman_protocol::http::Headers::iter) {
+    for (name, value) in trailers.into_iter().flat_map(Headers::iter) {
         response = response.append("seen-trailer", pair(name.as_str().as_bytes(), value.as_bytes()));
     }
     response
