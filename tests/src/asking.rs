@@ -1,7 +1,7 @@
 //! A protocol of questions and answers whose decoding half writes the answers, in the order of the questions.
 //!
 //! Client to server, lines; `PUT n` and `BIG n` are followed by n bytes. What the server does with a line is in
-//! [`act`] and [`act_async`]. `encode` only hands answers over.
+//! `act` and `act_async`. `encode` only hands answers over.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -65,7 +65,7 @@ fn routes() -> Routes {
             Ok((request.param_as::<i64>("a")? + request.param_as::<i64>("b")?).to_string())
         })
         .get_async("/later/{*rest}", async |request: Request| {
-            workerman::sleep(std::time::Duration::from_millis(1)).await;
+            sleep(std::time::Duration::from_millis(1)).await.unwrap();
             request.param("rest").map(str::to_owned)
         })
         .get("/token", |request: Request| {
