@@ -131,6 +131,10 @@ impl Line {
         let (reply, answer) = oneshot::channel();
         let (conn, number) = {
             let mut state = lock(&self.state);
+            if state.over && state.number == 0 {
+                // It could not even be made, before this was asked for.
+                return Err(state.error.take().map_or(Refused::Gone, Refused::Error));
+            }
             let conn = state.conn.clone().ok_or(Refused::Gone)?;
             state.number += 1;
             let (before, settled) = (conn.bytes_in(), Arc::default());
@@ -141,6 +145,8 @@ impl Line {
         let refused = match conn.send(request) {
             Ok(_) => return Ok(ticket),
             Err(SendError::Encode(error)) => Refused::Error(Error::Request(error)),
+            // It ends without having been made: its last callback says why.
+            Err(SendError::Closed) if number == 1 => return Ok(ticket),
             Err(SendError::Closed | SendError::Upgraded) => Refused::Gone,
             Err(error) => Refused::Error(Error::Connection(std::io::Error::other(error.to_string()))),
         };
@@ -195,7 +201,10 @@ impl Line {
             let mut state = lock(&self.state);
             state.over = true;
             let State { conn, slot, exchange, error, .. } = &mut *state;
-            (conn.take(), slot.take(), exchange.take(), error.take())
+            let why = error.take().unwrap_or_else(|| why(reason));
+            // Whoever waits is told; else whoever comes.
+            let error = if exchange.is_some() { Some(why) } else { error.replace(why) };
+            (conn.take(), slot.take(), exchange.take(), error)
         };
         if let Some(pool) = self.pool.upgrade() {
             pool.forget(self);
@@ -203,7 +212,7 @@ impl Line {
         drop((conn, slot));
         if let Some(exchange) = exchange {
             let untouched = bytes_in == exchange.before;
-            exchange.end(|| Failed { error: error.unwrap_or_else(|| why(reason)), untouched });
+            exchange.end(|| Failed { error: error.unwrap_or(Error::Closed), untouched });
         }
     }
 }
