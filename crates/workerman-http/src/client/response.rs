@@ -80,7 +80,8 @@ impl Response {
     /// # Errors
     /// [`Error::Status`].
     pub fn error_for_status(self) -> Result<Self, Error> {
-        if self.status.is_client_error() || self.status.is_server_error() {
+        // RFC 9110 section 15: a code beyond 599 is to be taken as a server's error.
+        if self.status.as_u16() >= 400 {
             return Err(Error::Status(self.status));
         }
         Ok(self)
