@@ -12,17 +12,28 @@ use futures_core::Stream;
 pub use workerman_http::*;
 pub use workerman_protocol::http::*;
 
-use crate::Worker;
+use crate::{Settings, Worker};
 
 /// How long a connection may be silent between requests: 75 s.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// How long a client may take nothing of an answer: 5 minutes.
+///
+/// The system tells of room only when a good part of its own buffer, which may be megabytes, is free again: a client that
+/// reads steadily and slowly must not be taken for one that has stopped.
+const SLOW_READER: Duration = Duration::from_secs(300);
+
+/// How long a refused client that goes on sending is listened to, so that it gets the refusal and no reset: 5 s.
+const LINGER: Duration = Duration::from_secs(5);
 
 impl Worker<Http> {
     /// A worker for HTTP/1.1.
     ///
     /// The handler of a request returns its response, or anything that is one ([`Response`] says what), a `Result` of it
     /// (an error becomes a 500 without its text), or nothing, if it keeps the right to answer later ([`Request::reply`]).
-    /// Silent connections are closed after 75 s ([`idle_timeout`](Self::idle_timeout)).
+    /// Silent connections are closed after 75 s ([`idle_timeout`](Self::idle_timeout)), and those of clients that take
+    /// nothing of their answer after 5 minutes ([`Settings::write_timeout`]); one that is refused while it sends is
+    /// listened to for 5 s more ([`Settings::linger`]).
     ///
     /// # Examples
     /// ```no_run
@@ -36,7 +47,13 @@ impl Worker<Http> {
     /// ```
     pub fn http(address: impl AsRef<str>) -> Self {
         let http = Http::new();
-        Self::of(&["http", "tcp"], move || http.clone()).also(address).idle_timeout(IDLE)
+        let settings = Settings {
+            idle_timeout: Some(IDLE),
+            write_timeout: Some(SLOW_READER),
+            linger: LINGER,
+            ..Settings::default()
+        };
+        Self::of(&["http", "tcp"], move || http.clone()).also(address).settings(settings)
     }
 
     /// Decides about each request before its body: collect it, stream it, or answer at once; see

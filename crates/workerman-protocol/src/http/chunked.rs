@@ -266,16 +266,24 @@ fn is_text(byte: u8) -> bool {
 }
 
 /// Fields that mean nothing behind a body, or would change what has been decided already (RFC 9110 section 6.5.1).
-const FORBIDDEN: [&str; 26] = [
+const FORBIDDEN: [&str; 45] = [
+    "accept-ranges",
+    "age",
+    "allow",
+    "authentication-info",
     "authorization",
     "cache-control",
     "connection",
     "content-encoding",
     "content-length",
+    "content-location",
     "content-range",
     "content-type",
     "cookie",
+    "date",
     "expect",
+    "expires",
+    "forwarded",
     "host",
     "if-match",
     "if-modified-since",
@@ -283,16 +291,27 @@ const FORBIDDEN: [&str; 26] = [
     "if-range",
     "if-unmodified-since",
     "keep-alive",
+    "location",
     "max-forwards",
     "pragma",
+    "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
     "range",
+    "retry-after",
+    "server",
     "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "vary",
+    "via",
+    "warning",
     "www-authenticate",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
 ];
 
 /// Whether a field may stand in a trailer section.

@@ -65,8 +65,10 @@ impl Request {
         &mut self.body
     }
 
-    /// Gives the body away.
-    pub fn into_body(self) -> Body {
+    /// Gives the body away, without [trailers](Self::trailers) that have arrived: what a client said of its own message
+    /// is not for the next one.
+    pub fn into_body(mut self) -> Body {
+        drop(self.body.take_trailers());
         self.body
     }
 

@@ -184,6 +184,8 @@ impl Http {
             Length::None
         } else {
             match body.len() {
+                // RFC 9110 section 15.3.6: nothing is to be shown, and that has to be said.
+                _ if status == StatusCode::RESET_CONTENT => Length::Known(0),
                 Some(_) if body.trailers().is_some() && !old => Length::Chunked,
                 Some(length) => Length::Known(length),
                 None if old => Length::UntilClose,
@@ -200,7 +202,7 @@ impl Http {
             exchange.flags |= CLOSE;
         }
         let mut sent = 0;
-        let empty = bodiless || exchange.flags & HEAD != 0;
+        let empty = bodiless || status == StatusCode::RESET_CONTENT || exchange.flags & HEAD != 0;
         match body.take_bytes() {
             Some(_) if empty => {}
             Some(bytes) if length != Length::Chunked => {

@@ -464,3 +464,12 @@ fn answers_are_compressed_as_the_client_likes() {
     harness.answer_last(Response::text("short")).unwrap();
     assert!(text(&mut harness).ends_with("short"));
 }
+
+#[test]
+fn content_is_reset_without_content() {
+    let mut harness = harness(Http::new());
+    harness.feed(GET);
+    harness.answer_last(Response::text("hello").with_status(205)).unwrap();
+    let answer = text(&mut harness);
+    assert!(answer.contains("\r\nContent-Length: 0\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
