@@ -77,6 +77,8 @@ fn alone<S: Counting>(size: usize) {
         reply: &mut reply,
         queued: 0,
         waker: Waker::noop(),
+        handling: false,
+        parked: false,
     };
     session.open(&mut turn, &sending).unwrap();
     said.append(turn.reply);

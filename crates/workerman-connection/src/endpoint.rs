@@ -9,9 +9,7 @@ mod batch;
 mod says;
 mod switch;
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -27,14 +25,13 @@ pub(crate) use self::switch::{SwitchTo, switch};
 use crate::cork::uncork;
 use crate::dial::Redial;
 use crate::drive::{Drive, Env, Io, Next};
+use crate::outcome::Suspended;
 use crate::panics::dispose;
 use crate::pipe::Forward;
 use crate::remote::Remote;
 use crate::session::{Expired, Phase, Session, Turn};
 use crate::shared::{CLOSED, Core, End, MARKED, SHUT, Shared, Traffic, WISHED, bump, place_of};
 use crate::{CloseReason, Connection, Error, Layer, Service, Timeout};
-
-type Suspended = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// A layer and what it holds.
 pub(crate) struct Below {
@@ -66,9 +63,9 @@ pub(crate) struct Endpoint<P: Protocol> {
     pub(super) conn: Connection<P>,
     /// The connection as the waker of its suspended handler.
     waker: Waker,
-    task: Option<Suspended>,
-    /// The suspended handler is that of a message.
-    handles_message: bool,
+    task: Option<Suspended<P>>,
+    /// The handler of a message is running or suspended.
+    handling: bool,
     parked: Option<Box<Parked<P>>>,
     pub(super) below: Option<Box<Below>>,
     /// What most connections never have.
@@ -94,6 +91,8 @@ pub(crate) struct Endpoint<P: Protocol> {
     leaving: bool,
     /// A handle has closed the connection while an answer was being made.
     pub(super) closing: bool,
+    /// Something was sent that a protocol which writes the answers has not looked at.
+    sent: bool,
     /// Bytes came in a lent buffer since the last batch.
     arrived: bool,
     pub(super) announced: bool,
@@ -190,7 +189,7 @@ impl<P: Protocol> Endpoint<P> {
             waker: Waker::from(Arc::clone(&conn.0)),
             conn,
             task: None,
-            handles_message: false,
+            handling: false,
             parked: None,
             below,
             rare: None,
@@ -206,6 +205,7 @@ impl<P: Protocol> Endpoint<P> {
             end_handled: false,
             leaving: false,
             closing: false,
+            sent: false,
             arrived: false,
             announced: false,
             drained: false,
@@ -349,9 +349,12 @@ impl<P: Protocol> Endpoint<P> {
 }
 
 /// The surroundings of a call of the session.
-pub(super) fn turn<'a>(env: &'a mut Env<'_>, waker: &'a Waker) -> Turn<'a> {
+///
+/// `works`: whether the handler of a message does, and whether another message waits for it.
+pub(super) fn turn<'a>(env: &'a mut Env<'_>, waker: &'a Waker, works: (bool, bool)) -> Turn<'a> {
     let Env { now, unix_seconds, queued, .. } = *env;
-    Turn { now, unix_seconds, random: env.random, reply: env.reply, queued, waker }
+    let (handling, parked) = works;
+    Turn { now, unix_seconds, random: env.random, reply: env.reply, queued, waker, handling, parked }
 }
 
 impl<P: Protocol> Drive for Endpoint<P> {

@@ -16,15 +16,18 @@ pub enum Settled<P: Protocol> {
     /// It failed; the connection ends.
     Fail(Error),
     /// It is suspended; the loop polls it in place.
-    Later(Pin<Box<dyn Future<Output = Result<(), Error>>>>),
+    Later(Suspended<P>),
 }
+
+/// A handler that is suspended. It ends with its answer, where the protocol's decoding half writes the answers.
+pub type Suspended<P> = Pin<Box<dyn Future<Output = Result<Option<<P as Protocol>::Outgoing>, Error>>>>;
 
 impl<P: Protocol> Settled<P> {
     /// Runs a suspended handler to its end.
-    async fn finish(self, conn: &Connection<P>) -> Result<(), Error> {
+    async fn finish(self) -> Result<Option<P::Outgoing>, Error> {
         match self {
-            Self::Done => Ok(()),
-            Self::Reply(message) => send(conn, message),
+            Self::Done => Ok(None),
+            Self::Reply(message) => Ok(Some(message)),
             Self::Fail(error) => Err(error),
             Self::Later(later) => later.await,
         }
@@ -140,7 +143,7 @@ where
 {
     fn settle(self, conn: &Connection<P>) -> Settled<P> {
         let conn = conn.clone();
-        Settled::Later(Box::pin(async move { self.await.settle(&conn).finish(&conn).await }))
+        Settled::Later(Box::pin(async move { self.await.settle(&conn).finish().await }))
     }
 }
 
@@ -153,5 +156,5 @@ where
     P: Protocol,
     R: Outcome<P, M>,
 {
-    Settled::Later(Box::pin(async move { future.await.settle(&conn).finish(&conn).await }))
+    Settled::Later(Box::pin(async move { future.await.settle(&conn).finish().await }))
 }

@@ -41,7 +41,7 @@ where
             Ok(Sent::OverHighWater) | Err(SendError::Full { .. } | SendError::LoopFull { .. }) => {
                 // This connection is not read until the other has drained: exactly what a suspended handler does.
                 let (to, own) = (self.0.clone(), conn.clone());
-                Settled::Later(Box::pin(async move { parcel.deliver(&to, &own).await }))
+                Settled::Later(Box::pin(async move { parcel.deliver(&to, &own).await.map(|()| None) }))
             }
             Err(SendError::Closed | SendError::Upgraded) => {
                 conn.close();
@@ -59,7 +59,7 @@ where
         Settled::Later(Box::pin(async move {
             closed.await;
             own.close();
-            Ok(())
+            Ok(None)
         }))
     }
 

@@ -46,6 +46,10 @@ pub struct Turn<'a> {
     pub queued: usize,
     /// Wakes the connection.
     pub waker: &'a Waker,
+    /// The handler of a message is at work.
+    pub handling: bool,
+    /// One more message was decoded, and waits for that handler.
+    pub parked: bool,
 }
 
 impl std::fmt::Debug for Turn<'_> {
@@ -228,6 +232,8 @@ impl<P: Protocol> Session<P> {
     ) -> Context<'a, P> {
         Context::new(turn.now, turn.unix_seconds, role, turn.random, turn.reply, sending, turn.waker)
             .with_queued(turn.queued)
+            .with_handling(turn.handling)
+            .with_parked(turn.parked)
     }
 
     /// Opens the protocol: the connection, and the layer if there is one, is up.

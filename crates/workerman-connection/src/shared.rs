@@ -41,7 +41,7 @@ pub(crate) const WISHED: u32 = 1 << 5;
 pub(crate) const CROSSED: u32 = 1 << 6;
 /// Somebody waits for room (`Core::waiters`).
 pub(crate) const WAITED: u32 = 1 << 7;
-/// Bytes in `Core::out`.
+/// Bytes in `Core::out`, or something in `Core::sending` for a protocol that writes the answers.
 pub(crate) const QUEUED: u32 = 1 << 8;
 
 /// The protocol has ended the stream ([`Outbox::finish`]): nothing more is decoded.
@@ -330,7 +330,8 @@ impl<P: Protocol> Shared<P> {
         let before = core.out.len();
         let base = self.pending.load(Ordering::Relaxed);
         let queued = base + before;
-        if queued >= self.service.settings.high_water {
+        // An answer that the protocol writes itself takes no room yet, and is owed for a message that was handled.
+        if queued >= self.service.settings.high_water && !P::ANSWERS {
             return Err(SendError::Full { queued });
         }
         if !Self::STATELESS {
@@ -407,7 +408,9 @@ impl<P: Protocol> Wake for Shared<P> {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        SendingHandle::wake(&**self);
+        if self.set(WOKEN) & WOKEN == 0 {
+            self.mark();
+        }
     }
 }
 
@@ -445,12 +448,13 @@ impl<P: Protocol> SendingHalf<P::Sending> for Half<'_, P> {
 
 impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {
     fn wake(&self) {
-        if self.set(WOKEN) & WOKEN == 0 {
+        // As a send does.
+        if self.set(QUEUED) & QUEUED == 0 && !is_corked(self.id) {
             self.mark();
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.flags() & (CLOSED | UPGRADED) != 0
+        self.flags() & SHUT != 0
     }
 }

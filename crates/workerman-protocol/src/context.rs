@@ -61,6 +61,7 @@ pub struct Context<'a, P: Protocol> {
     sending: &'a dyn SendingHalf<P::Sending>,
     waker: &'a Waker,
     waited: usize,
+    handling: bool,
     parked: bool,
 }
 
@@ -75,13 +76,31 @@ impl<'a, P: Protocol> Context<'a, P> {
         sending: &'a dyn SendingHalf<P::Sending>,
         waker: &'a Waker,
     ) -> Self {
-        Self { now, unix_seconds, role, random, reply, sending, waker, waited: 0, parked: false }
+        Self {
+            now,
+            unix_seconds,
+            role,
+            random,
+            reply,
+            sending,
+            waker,
+            waited: 0,
+            handling: false,
+            parked: false,
+        }
     }
 
     /// Sets how many bytes waited for the peer before there was anything in `reply`; default 0.
     #[must_use]
     pub fn with_queued(mut self, bytes: usize) -> Self {
         self.waited = bytes;
+        self
+    }
+
+    /// Sets whether the handler of a message is at work; default no.
+    #[must_use]
+    pub fn with_handling(mut self, handling: bool) -> Self {
+        self.handling = handling;
         self
     }
 
@@ -128,8 +147,14 @@ impl<'a, P: Protocol> Context<'a, P> {
         self.waited.saturating_add(self.reply.len())
     }
 
-    /// In [`Protocol::failed`]: whether the message that was decoded last is the one behind that of the failed handler,
-    /// which it waited for. Otherwise the failed handler's message is itself the last.
+    /// Whether the handler of a message is running or suspended: it may still return an answer.
+    pub fn handling(&self) -> bool {
+        self.handling
+    }
+
+    /// Whether the message that was decoded last is the one behind that of the handler which is at work (or has just
+    /// returned, in [`Protocol::answer`] and [`Protocol::failed`]), and waits for it. Otherwise that handler's message is
+    /// itself the last.
     pub fn parked(&self) -> bool {
         self.parked
     }

@@ -115,10 +115,10 @@ pub trait Protocol: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Answers the message that was decoded last: what its handler has returned, to be put into [`Context::reply`].
+    /// Answers a message: what its handler has returned, to be put into [`Context::reply`].
     ///
-    /// Called only with [`ANSWERS`](Self::ANSWERS), right after a handler that did not suspend; an answer that is not
-    /// returned by it comes through [`encode`](Self::encode). Of a long answer it puts a part at a time, and goes on
+    /// It is the message that was decoded last, or the one before it ([`Context::parked`]). Called only with
+    /// [`ANSWERS`](Self::ANSWERS); an answer that a handler does not return comes through [`encode`](Self::encode). Of a long answer it puts a part at a time, and goes on
     /// in [`decode`](Self::decode): the connection cannot weigh what is put here. The default encodes the message.
     ///
     /// # Errors

@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use workerman_protocol::Protocol;
 
-use super::{Endpoint, Suspended, turn};
+use super::{Endpoint, turn};
 use crate::cork::{cork, uncork};
 use crate::drive::{Env, Gone, Io, Next};
 use crate::layer::Received;
-use crate::outcome::{self, Settled};
+use crate::outcome::{self, Settled, Suspended};
 use crate::panics::{dispose, guard};
 use crate::session::{Phase, Session, Step};
 use crate::shared::{CROSSED, FINISHED, Half, QUEUED, SHUT, WISHED, WOKEN, bump};
@@ -136,7 +136,7 @@ impl<P: Protocol> Endpoint<P> {
             self.reading = read;
             io.set_read(read);
         }
-        if self.conn.0.flags() & (WISHED | QUEUED) != 0 {
+        if self.sent || self.conn.0.flags() & (WISHED | QUEUED) != 0 {
             next.again = true;
         }
         let handshake = self.below.as_ref().and_then(|below| below.deadline);
@@ -180,7 +180,9 @@ impl<P: Protocol> Endpoint<P> {
             return;
         }
         let mut core = shared.lock();
-        shared.clear(QUEUED);
+        if shared.clear(QUEUED) & QUEUED != 0 && P::ANSWERS {
+            self.sent = matches!(self.session.phase(), Phase::Open);
+        }
         bump(&shared.traffic.messages_out, u64::from(shared.outside.swap(0, Ordering::Relaxed)));
         self.accounted += std::mem::take(&mut core.counted);
         let out = match &mut self.below {
@@ -245,7 +247,7 @@ impl<P: Protocol> Endpoint<P> {
             below.deadline = None;
         }
         self.opened = true;
-        let opened = self.session.open(&mut turn(env, &self.waker), &Half(&self.conn.0));
+        let opened = self.session.open(&mut turn(env, &self.waker, (false, false)), &Half(&self.conn.0));
         self.reply_first(env);
         if let Err(error) = opened {
             self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
@@ -278,7 +280,13 @@ impl<P: Protocol> Endpoint<P> {
         }
         let budget = self.conn.0.service.settings.messages_per_turn as u64;
         loop {
-            if self.conn.0.flags.load(Ordering::Acquire) & (WISHED | CROSSED | FINISHED) != 0 {
+            let mut flags = self.conn.0.flags.load(Ordering::Acquire);
+            if P::ANSWERS && (self.sent || flags & QUEUED != 0) {
+                // It must not be taken for the answer to what is decoded next.
+                self.pump_sent(env);
+                flags = self.conn.0.flags();
+            }
+            if flags & (WISHED | CROSSED | FINISHED) != 0 {
                 self.obey(env);
                 let stops = if self.forward().is_none() { CROSSED | FINISHED } else { FINISHED };
                 if self.conn.0.flags() & stops != 0 {
@@ -410,18 +418,20 @@ impl<P: Protocol> Endpoint<P> {
             self.settle(settled, env);
             return;
         }
+        self.handling = true;
         let conn = &self.conn;
         let settled = guard(|| match &conn.0.service.handlers.on_message {
             Some(on_message) => on_message(conn, message),
             None => Settled::Done,
         });
         match settled {
+            Ok(Settled::Later(task)) => return self.suspend(task, env),
             Ok(Settled::Done) => {}
             Ok(Settled::Reply(message)) => self.answer(message, env),
-            Ok(Settled::Later(task)) => self.suspend(task, true, env),
             Ok(Settled::Fail(error)) => self.message_failed(&error, env),
             Err(panic) => self.message_panicked(panic, env),
         }
+        self.handling = false;
     }
 
     /// Calls a callback that may fail or suspend.
@@ -446,15 +456,14 @@ impl<P: Protocol> Endpoint<P> {
                     self.fail(&error, CloseReason::Handler, env);
                 }
             }
-            Ok(Settled::Later(task)) => self.suspend(task, false, env),
+            Ok(Settled::Later(task)) => self.suspend(task, env),
             Ok(Settled::Fail(error)) => self.fail(&error, CloseReason::Handler, env),
             Err(panic) => self.panicked(panic, env),
         }
     }
 
-    fn suspend(&mut self, task: Suspended, handles_message: bool, env: &mut Env<'_>) {
+    fn suspend(&mut self, task: Suspended<P>, env: &mut Env<'_>) {
         self.task = Some(task);
-        self.handles_message = handles_message;
         self.poll_task(env);
     }
 
@@ -472,11 +481,18 @@ impl<P: Protocol> Endpoint<P> {
         let mut cx = Context::from_waker(&self.waker);
         let polled = guard(|| task.as_mut().poll(&mut cx));
         match polled {
-            Ok(Poll::Pending) => {}
-            Ok(Poll::Ready(Ok(()))) => dispose(self.task.take()),
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(Ok(answer))) => {
+                dispose(self.task.take());
+                match answer {
+                    Some(message) if self.handling => self.answer(message, env),
+                    Some(message) => self.settle(Ok(Settled::Reply(message)), env),
+                    None => {}
+                }
+            }
             Ok(Poll::Ready(Err(error))) => {
                 dispose(self.task.take());
-                if self.handles_message {
+                if self.handling {
                     self.message_failed(&error, env);
                 } else {
                     self.fail(&error, CloseReason::Handler, env);
@@ -484,13 +500,14 @@ impl<P: Protocol> Endpoint<P> {
             }
             Err(panic) => {
                 dispose(self.task.take());
-                if self.handles_message {
+                if self.handling {
                     self.message_panicked(panic, env);
                 } else {
                     self.panicked(panic, env);
                 }
             }
         }
+        self.handling = false;
     }
 
     pub(super) fn restore_lent(&mut self, io: &mut dyn Io) {

@@ -25,7 +25,8 @@ impl<P: Protocol> Endpoint<P> {
         if P::ANSWERS {
             return self.ask_in_cork(env, f);
         }
-        let said = f(&mut self.session, &mut turn(env, &self.waker), &Half(&self.conn.0));
+        let works = self.works();
+        let said = f(&mut self.session, &mut turn(env, &self.waker, works), &Half(&self.conn.0));
         if !env.reply.is_empty() || env.reply.is_finished() {
             self.reply(env);
         }
@@ -39,14 +40,15 @@ impl<P: Protocol> Endpoint<P> {
         env: &mut Env<'_>,
         f: impl FnOnce(&mut Session<P>, &mut Turn<'_>, &dyn SendingHalf<P::Sending>) -> R,
     ) -> R {
+        let (handling, parked) = self.works();
         let (session, shared) = (&mut self.session, &self.conn.0);
         let Env { now, unix_seconds, queued, .. } = *env;
         CORK.with_borrow_mut(|cork| {
             cork.forget_partial();
             let before = cork.out.len();
             let random = &mut *env.random;
-            let mut turn =
-                Turn { now, unix_seconds, random, reply: &mut cork.out, queued, waker: &self.waker };
+            let (reply, waker) = (&mut cork.out, &self.waker);
+            let mut turn = Turn { now, unix_seconds, random, reply, queued, waker, handling, parked };
             let said = f(session, &mut turn, &Half(shared));
             let after = cork.out.len();
             if after > before && queued + after >= shared.service.settings.high_water {
@@ -67,7 +69,8 @@ impl<P: Protocol> Endpoint<P> {
     ) -> R {
         self.take_outside(env);
         env.queued = self.queued();
-        let said = f(&mut self.session, &mut turn(env, &self.waker), &Half(&self.conn.0));
+        let works = self.works();
+        let said = f(&mut self.session, &mut turn(env, &self.waker, works), &Half(&self.conn.0));
         self.reply_outside(env);
         said
     }
@@ -96,6 +99,14 @@ impl<P: Protocol> Endpoint<P> {
         }
     }
 
+    /// Lets a protocol that writes the answers look at what was sent.
+    #[cold]
+    pub(super) fn pump_sent(&mut self, env: &mut Env<'_>) {
+        self.take_outside(env);
+        self.sent = false;
+        self.pump_now(env);
+    }
+
     fn pump_now(&mut self, env: &mut Env<'_>) {
         if !self.opened || self.session.phase() != Phase::Open || self.conn.0.flags() & FINISHED != 0 {
             return;
@@ -108,7 +119,11 @@ impl<P: Protocol> Endpoint<P> {
     /// What the handler of a message has returned, for a protocol that writes the answers.
     #[inline]
     pub(super) fn answer(&mut self, message: P::Outgoing, env: &mut Env<'_>) {
-        if self.conn.0.flags.load(Ordering::Acquire) & SHUT != 0 {
+        if self.conn.0.flags.load(Ordering::Acquire) & QUEUED != 0 {
+            // What its handler has sent comes first.
+            self.pump_sent(env);
+        }
+        if self.conn.0.flags.load(Ordering::Acquire) & SHUT != 0 || self.session.phase() != Phase::Open {
             // Its handler has closed or handed over the connection: nobody's error.
             dispose(message);
             return;
@@ -118,6 +133,12 @@ impl<P: Protocol> Endpoint<P> {
         if let Err(error) = answered {
             self.message_failed(&Error::Reply(SendError::Encode(error).into()), env);
         }
+    }
+
+    /// Whether the handler of a message is at work, and whether a decoded message waits for it.
+    #[inline]
+    pub(super) fn works(&self) -> (bool, bool) {
+        (self.handling, matches!(self.parked.as_deref(), Some(Parked::Message(_))))
     }
 
     /// The handler of a message returned an error.
@@ -140,8 +161,11 @@ impl<P: Protocol> Endpoint<P> {
             return;
         }
         self.tell(error, env);
-        let parked = matches!(self.parked.as_deref(), Some(Parked::Message(_)));
-        let recovery = self.ask(env, |session, turn, sending| session.failed(failure, parked, turn, sending));
+        if self.conn.0.flags() & QUEUED != 0 {
+            // What its handler or `on_error` has sent may be the answer.
+            self.pump_sent(env);
+        }
+        let recovery = self.ask(env, |session, turn, sending| session.failed(failure, turn, sending));
         if recovery == Recovery::End {
             self.end_after(error, reason);
         }

@@ -19,6 +19,8 @@ fn a_message_without_a_length_is_read_in_few_and_growing_steps() {
             reply: &mut reply,
             queued: 0,
             waker: Waker::noop(),
+            handling: false,
+            parked: false,
         };
         session.next(&mut turn, &RefCell::new(()))
     };

@@ -6,7 +6,7 @@ use super::{Session, Stage, Turn};
 use crate::{CloseReason, Timeout};
 
 impl<P: Protocol> Session<P> {
-    /// Answers the message that was decoded last with what its handler has returned.
+    /// Answers a message with what its handler has returned.
     ///
     /// # Errors
     /// It has no encoding: what the protocol had put is taken back.
@@ -46,19 +46,16 @@ impl<P: Protocol> Session<P> {
     }
 
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
-    ///
-    /// `parked`: one more message was decoded after it, and waited for the handler.
     pub fn failed(
         &mut self,
         failure: Failure,
-        parked: bool,
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Recovery {
         if self.stage != Stage::Open {
             return Recovery::End;
         }
-        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending).with_parked(parked))
+        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending))
     }
 
     /// This side drains: asks the protocol what to say and when to end.

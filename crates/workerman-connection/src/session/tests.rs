@@ -140,6 +140,8 @@ impl Rig {
             reply: &mut self.reply,
             queued: 0,
             waker: Waker::noop(),
+            handling: false,
+            parked: false,
         };
         call(&mut self.session, &mut turn, &RefCell::new(()))
     }

@@ -30,23 +30,32 @@ pub(super) struct Answer {
 impl Answers {
     /// Leaves a response for the oldest request that waits.
     pub(super) fn send(&mut self, response: Response) -> Result<(), Error> {
-        self.push(Answer { number: None, response: Some(response) })
-    }
-
-    fn push(&mut self, answer: Answer) -> Result<(), Error> {
-        let waiting = self.0.get_or_insert_default();
-        if waiting.answers.len() >= MOST {
+        if !self.has_room() {
             return Err(Error::NothingToAnswer);
         }
-        waiting.answers.push(answer);
+        self.0.get_or_insert_default().answers.push(Answer { number: None, response: Some(response) });
         Ok(())
     }
 
-    /// What has come since the last time.
-    pub(super) fn take(&mut self) -> Vec<Answer> {
+    fn has_room(&self) -> bool {
+        self.0.as_ref().is_none_or(|waiting| waiting.answers.len() < MOST)
+    }
+
+    /// What has come since the last time: answers in their order, then tokens that were dropped, whose requests nobody
+    /// has claimed from now on. That of `handled` stays.
+    pub(super) fn take(&mut self, handled: Option<u32>) -> Vec<Answer> {
         let Some(waiting) = &mut self.0 else { return Vec::new() };
-        let answers = std::mem::take(&mut waiting.answers);
-        if waiting.claimed.is_empty() {
+        let (mut answers, dropped): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut waiting.answers).into_iter().partition(|answer| answer.response.is_some());
+        for answer in dropped {
+            if answer.number == handled {
+                waiting.answers.push(answer);
+            } else {
+                waiting.claimed.retain(|number| answer.number != Some(*number));
+                answers.push(answer);
+            }
+        }
+        if waiting.claimed.is_empty() && waiting.answers.is_empty() {
             self.0 = None;
         }
         answers
@@ -130,7 +139,7 @@ impl Reply {
             return Err(ReplyError::Invalid(error));
         }
         let half = self.half.take().ok_or(ReplyError::Gone)?;
-        deliver(&half, self.number, Some(response)).map_err(|_| ReplyError::Gone)
+        if deliver(&half, self.number, Some(response)) { Ok(()) } else { Err(ReplyError::Gone) }
     }
 
     /// Whether an answer can no longer reach the client.
@@ -139,27 +148,28 @@ impl Reply {
     }
 }
 
-/// Leaves an answer in the sending half and wakes the connection; gives it back if nobody will look.
-fn deliver(half: &Handle<Answers>, number: u32, response: Option<Response>) -> Result<(), Option<Response>> {
+/// Leaves an answer in the sending half and wakes the connection; `false` if nobody will look.
+fn deliver(half: &Handle<Answers>, number: u32, response: Option<Response>) -> bool {
     if half.is_closed() {
-        return Err(response);
+        return false;
     }
     let mut answer = Some(Answer { number: Some(number), response });
-    let mut taken = Ok(());
     half.with(&mut |answers| {
-        if let Some(answer) = answer.take() {
-            taken = answers.push(answer);
+        // One that was answered in another way is settled.
+        if answers.has_room() && answers.is_claimed(number) {
+            answers.0.get_or_insert_default().answers.extend(answer.take());
         }
     });
     half.wake();
-    taken.map_err(|_| None)
+    // What was not taken is the user's: it is dropped outside of the lock.
+    answer.is_none()
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(half) = self.half.take() {
             // Without a client there is nobody to tell.
-            let _ = deliver(&half, self.number, None);
+            deliver(&half, self.number, None);
         }
     }
 }

@@ -71,6 +71,11 @@ const OVER: u8 = 1;
 const LEAVING: u8 = 1 << 1;
 /// One empty line before the request line has been skipped.
 const SKIPPED: u8 = 1 << 2;
+/// The handler that is at work has dropped its token, and may still return an answer.
+const DROPPED: u8 = 1 << 3;
+
+/// A flag of an exchange beside those of its head: its request has been handed out.
+const HANDED: u8 = 1 << 7;
 
 /// A request and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +172,8 @@ impl Http {
         }
         // Behind a request that may hand the connection over, bytes are not ours to read (RFC 9110 section 7.8).
         let last = self.youngest().is_some_and(|last| last.flags & (CLOSE | UPGRADES | CONNECTS) != 0);
-        !last && self.in_flight() < most
+        // One that drains answers what it has handed out, and nothing behind.
+        !last && self.bits & LEAVING == 0 && self.in_flight() < most
     }
 
     /// Forgets what an idle connection does without.
@@ -285,9 +291,12 @@ impl Http {
         Ok(Some(Decoded::Message(self.request(head, body, number))))
     }
 
-    /// A request that is ready for its handler.
+    /// A request that is ready for its handler: the youngest.
     #[inline]
     fn request(&mut self, head: RequestHead, body: Body, number: u32) -> Request {
+        if let Some(exchange) = self.youngest() {
+            exchange.flags |= HANDED;
+        }
         let mut request = Request::new(head, body, number);
         if self.config.request_id {
             if let Some(id) = self.record_of(number).and_then(|record| record.id.clone()) {
@@ -295,6 +304,19 @@ impl Http {
             }
         }
         request
+    }
+
+    /// The number of the request that was handed out last, or of the one before: more may have begun behind it.
+    #[inline]
+    fn handed(&self, parked: bool) -> Option<u32> {
+        let is_handed = |exchange: &&Exchange| exchange.flags & HANDED != 0;
+        let exchange = match &self.more {
+            None => self.front.as_ref().filter(is_handed).filter(|_| !parked),
+            Some(more) => {
+                self.front.iter().chain(&more.queue).rev().filter(is_handed).nth(usize::from(parked))
+            }
+        };
+        exchange.map(|exchange| exchange.number)
     }
 
     /// Takes a place in the row.
@@ -363,7 +385,8 @@ impl Protocol for Http {
     }
 
     fn pump(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Error> {
-        if self.front.is_some() { self.proceed(cx) } else { Ok(()) }
+        // Also where nothing waits: what was sent all the same must not be the answer to a later request.
+        self.proceed(cx)
     }
 
     fn encode(sending: &mut Answers, mut response: Response, _: &mut Outbox) -> Result<(), Error> {
@@ -375,7 +398,13 @@ impl Protocol for Http {
 
     #[inline]
     fn answer(&mut self, response: Response, cx: &mut Context<'_, Self>) -> Result<(), Error> {
-        self.answered(self.number.wrapping_sub(1), response, cx)
+        let number = self.handed(cx.parked()).ok_or(Error::NothingToAnswer)?;
+        let answered = self.answered(number, response, cx);
+        if self.bits & DROPPED != 0 {
+            self.bits &= !DROPPED;
+            self.collect(None, cx);
+        }
+        answered
     }
 
     fn is_answering(&self) -> bool {
@@ -386,19 +415,19 @@ impl Protocol for Http {
     }
 
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
-        // One more may have been decoded behind it.
-        let number = self.number.wrapping_sub(1 + u32::from(cx.parked()));
         let panicked = failure == Failure::Panic;
         let alone = self.is_alone();
-        let Some(exchange) = self.exchange(number) else {
+        let number = self.handed(cx.parked());
+        let Some(exchange) = number.and_then(|number| self.exchange(number)) else {
             // Answered already.
             return if panicked { Recovery::End } else { Recovery::Continue };
         };
         if panicked {
             exchange.flags |= CLOSE;
         }
-        let stage = exchange.stage;
-        let waits = stage == Stage::Waiting && !cx.sending(|answers| answers.is_claimed(number));
+        let (number, stage) = (exchange.number, exchange.stage);
+        let waits = self.waiting().any(|waiting| waiting == number)
+            && !cx.sending(|answers| answers.is_claimed(number));
         if waits {
             // Without the text: that is for the log.
             let response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);

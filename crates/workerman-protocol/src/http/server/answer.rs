@@ -9,7 +9,7 @@ use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD, UPGRADES};
 use super::super::{Body, BodyError, Error, Response, StatusCode};
 use super::receive::Receiving;
 use super::write::{self, Length};
-use super::{Exchange, Http, LEAVING, OVER, Stage};
+use super::{DROPPED, Exchange, Http, LEAVING, OVER, Stage};
 use crate::Context;
 
 /// Most bytes of a body that are put at a time, and most that may wait for the client when more are put: 64 KiB.
@@ -84,7 +84,7 @@ impl Http {
     }
 
     /// Requests without an answer, oldest first.
-    fn waiting(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
         let queue = self.more.iter().flat_map(|more| more.queue.iter());
         self.front
             .iter()
@@ -98,7 +98,8 @@ impl Http {
 
     /// Goes on with answers as far as that is possible now.
     pub(super) fn proceed(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Error> {
-        self.collect(cx);
+        let handled = if cx.handling() { self.handed(cx.parked()) } else { None };
+        self.collect(handled, cx);
         while let Some(front) = self.front {
             match front.stage {
                 Stage::Sending => {
@@ -128,20 +129,23 @@ impl Http {
     }
 
     /// Takes over what tokens and `send` have left.
-    fn collect(&mut self, cx: &mut Context<'_, Self>) {
+    ///
+    /// `handled`: the request whose handler is at work. That it has dropped its token is not its last word.
+    pub(super) fn collect(&mut self, handled: Option<u32>, cx: &mut Context<'_, Self>) {
         let mut unanswered: Vec<u32> = Vec::new();
+        let mut dropped = false;
         let answers = cx.sending(|sending| {
             if sending.is_empty() {
                 return Vec::new();
             }
             unanswered.extend(self.waiting());
-            let mut answers = sending.take();
+            let mut answers = sending.take(handled);
+            dropped = !sending.is_empty();
             for answer in &mut answers {
-                let number = match answer.number {
-                    Some(number) => Some(number),
-                    // Not the one that somebody has a token for.
-                    None => unanswered.iter().copied().find(|number| !sending.is_claimed(*number)),
-                };
+                // One without a number is not for a request that somebody has a token for.
+                let number = answer
+                    .number
+                    .or_else(|| unanswered.iter().copied().find(|number| !sending.is_claimed(*number)));
                 answer.number = number.filter(|number| unanswered.contains(number));
                 if let Some(number) = number {
                     sending.settle(number);
@@ -150,6 +154,9 @@ impl Http {
             }
             answers
         });
+        if dropped {
+            self.bits |= DROPPED;
+        }
         for Answer { number, response } in answers {
             if let Some(number) = number {
                 let response = response.unwrap_or_else(|| Response::new(StatusCode::INTERNAL_SERVER_ERROR));
@@ -161,7 +168,7 @@ impl Http {
     /// Begins the answer of the front, and completes it if its body is in memory.
     fn begin_answer(&mut self, mut response: Response, cx: &mut Context<'_, Self>) {
         let Some(mut exchange) = self.front else { return };
-        if self.bits & LEAVING != 0 {
+        if self.bits & LEAVING != 0 && self.is_alone() {
             exchange.flags |= CLOSE;
         }
         if self.is_alone() && self.receiving().is_some_and(|receiving| !receiving.can_be_left()) {
@@ -302,12 +309,15 @@ impl Http {
         if self.config.records() {
             self.record_end(number, cx.now());
         }
-        let Some(front) = &mut self.front else { return };
-        if front.flags & CLOSE != 0 || self.bits & LEAVING != 0 {
+        let Some(front) = self.front else { return };
+        let close = front.flags & CLOSE != 0;
+        if close || (self.bits & LEAVING != 0 && self.is_alone()) {
             self.end(cx);
             return;
         }
-        front.stage = Stage::Answered;
+        if let Some(front) = &mut self.front {
+            front.stage = Stage::Answered;
+        }
         if self.more.is_none() {
             self.front = None;
         } else {
