@@ -301,7 +301,7 @@ impl<P: Protocol> Endpoint<P> {
         if self.session.is_answering() {
             self.closing = true;
             self.paused = true;
-            self.session.leave_by(env.now + self.closing_grace());
+            self.session.stand_until(env.now + self.closing_grace());
         } else {
             self.session.flush_and_close(CloseReason::Local);
         }

@@ -120,7 +120,7 @@ impl<P: Protocol> Endpoint<P> {
     fn wrote(&mut self, written: usize, env: &Env<'_>) {
         if self.closing && written > 0 {
             let grace = self.closing_grace();
-            self.session.leave_by(env.now + grace);
+            self.session.stand_until(env.now + grace);
         }
         bump(&self.conn.0.traffic.bytes_out, written as u64);
         env.remote.counters.bytes_out.add(written as u64);

@@ -139,6 +139,8 @@ struct Times {
     tick: Option<Instant>,
     /// When to end although the peer has not.
     leave_by: Option<Instant>,
+    /// Until when an answer may stand still that the end waits for.
+    stands_until: Option<Instant>,
     /// How much was in the buffer that was lent last.
     lent: usize,
 }
@@ -257,9 +259,12 @@ impl<P: Protocol> Session<P> {
         Ok(())
     }
 
-    /// Begins to end: no more messages; what is queued goes out first. Does nothing if it ends already.
+    /// Begins to end: no more messages; what is queued goes out first, unless the peer would take that for all there
+    /// is and be wrong. Does nothing if it ends already.
     pub fn flush_and_close(&mut self, reason: CloseReason) {
-        if self.is_alive() {
+        if self.is_alive() && self.protocol.breaks_off() {
+            self.reset(reason);
+        } else if self.is_alive() {
             self.stage = Stage::Flushing;
             self.reason = reason;
             self.input = BytesMut::new();
@@ -317,6 +322,11 @@ impl<P: Protocol> Session<P> {
         *by = Some(by.map_or(at, |by| by.min(at)));
     }
 
+    /// Ends at `at` if nothing of the answer that the end waits for is written until then.
+    pub fn stand_until(&mut self, at: Instant) {
+        self.times.get_or_insert_default().stands_until = Some(at);
+    }
+
     /// Whether the connection ends as soon as no message is in progress, and none is.
     pub fn leaves_now(&self) -> bool {
         self.leaving
@@ -330,7 +340,7 @@ impl<P: Protocol> Session<P> {
         if self.pending.is_empty() {
             if let Some(times) = &mut self.times {
                 times.stalled = None;
-                if times.tick.is_none() && times.leave_by.is_none() {
+                if times.tick.is_none() && times.leave_by.is_none() && times.stands_until.is_none() {
                     self.times = None;
                 }
             }
@@ -402,7 +412,8 @@ impl<P: Protocol> Session<P> {
                     sooner(at);
                 }
                 if let Some(times) = &self.times {
-                    [times.tick, times.leave_by].into_iter().flatten().for_each(&mut sooner);
+                    let all = [times.tick, times.leave_by, times.stands_until];
+                    all.into_iter().flatten().for_each(&mut sooner);
                 }
             }
             Stage::Flushing => {}
@@ -440,7 +451,9 @@ impl<P: Protocol> Session<P> {
                     }));
                 }
                 let times = self.times.as_ref()?;
-                if times.leave_by.is_some_and(|at| now >= at) {
+                if times.leave_by.is_some_and(|at| now >= at)
+                    || times.stands_until.is_some_and(|at| now >= at)
+                {
                     return Some(Expired::Leave);
                 }
                 times.tick.filter(|at| now >= *at).map(|_| Expired::Tick)

@@ -148,6 +148,12 @@ pub trait Protocol: Sized + Send + 'static {
         false
     }
 
+    /// Whether an end of the stream now would be taken for the proper end of an answer that is not complete: then the
+    /// connection is reset in place of ended, so that the peer can tell. Default no.
+    fn breaks_off(&self) -> bool {
+        false
+    }
+
     /// The handler of a message failed: what to say to the peer ([`Context::reply`]), and whether to go on.
     ///
     /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. It is the message

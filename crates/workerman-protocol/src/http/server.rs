@@ -414,6 +414,11 @@ impl Protocol for Http {
             .is_some_and(|more| more.sending.as_ref().is_some_and(|sending| !sending.is_endless()))
     }
 
+    fn breaks_off(&self) -> bool {
+        // RFC 9112 section 8: a body that the end of the stream ends is complete with it.
+        self.more.as_ref().and_then(|more| more.sending.as_ref()).is_some_and(Sending::ends_by_close)
+    }
+
     fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
         let panicked = failure == Failure::Panic;
         let alone = self.is_alone();

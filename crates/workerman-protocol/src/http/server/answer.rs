@@ -26,6 +26,11 @@ pub(super) struct Sending {
 }
 
 impl Sending {
+    /// Whether only the end of the stream tells its end.
+    pub(super) fn ends_by_close(&self) -> bool {
+        self.length == Length::UntilClose
+    }
+
     /// Whether it goes on until somebody leaves.
     pub(super) fn is_endless(&self) -> bool {
         self.endless
@@ -287,6 +292,10 @@ impl Http {
                     return Ok(true);
                 }
             }
+        }
+        if put > 0 && sending.endless {
+            // Nothing waits for its end, so nobody else asks for the rest.
+            cx.waker().wake_by_ref();
         }
         Ok(false)
     }
