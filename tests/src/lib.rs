@@ -7,6 +7,7 @@ pub mod browser;
 #[allow(missing_docs)] // the names of the bodies say what they test
 pub mod conformance;
 pub mod http;
+pub mod http_server;
 #[cfg(unix)]
 pub mod program;
 pub mod scripted;
