@@ -33,7 +33,7 @@ fuzz_target!(|input: (u64, Vec<(u8, u16, Vec<u8>)>)| {
     if let Err(what) = some_cuts(&case, seed) {
         panic!("{what}");
     }
-    if bytes.len() < 100 {
+    if bytes.len() < 64 {
         if let Err(what) = cuts(&case) {
             panic!("{what}");
         }

@@ -217,19 +217,20 @@ impl<'a> Reader<'a> {
         if (self.at - start).saturating_sub(2) >= limits.head {
             return Err(Stop::Refuse(431));
         }
-        loop {
+        for lines in 0.. {
             let line = self.line(limits.head.saturating_sub(self.at - start + 1), 431)?;
             if line.is_empty() {
-                return Ok(fields);
+                break;
+            }
+            if lines == limits.fields {
+                return Err(Stop::Refuse(431));
             }
             if folds && (line.starts_with(b" ") || line.starts_with(b"\t")) {
                 // Section 5.2: a user agent replaces the fold by a space.
                 let (_, value) = fields.last_mut().ok_or(BAD)?;
                 let more = trim(line);
                 check_value(more)?;
-                if !value.is_empty() && !more.is_empty() {
-                    value.push(b' ');
-                }
+                value.push(b' ');
                 value.extend_from_slice(more);
                 continue;
             }
@@ -239,11 +240,12 @@ impl<'a> Reader<'a> {
                 return Err(BAD);
             }
             check_value(value)?;
-            if fields.len() == limits.fields {
-                return Err(Stop::Refuse(431));
-            }
             fields.push((name.to_vec(), value.to_vec()));
         }
+        for (_, value) in &mut fields {
+            *value = trim(value).to_vec();
+        }
+        Ok(fields)
     }
 
     fn request(&mut self, limits: &Limits) -> Result<Request, Stop> {
