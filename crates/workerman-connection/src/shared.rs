@@ -455,6 +455,8 @@ impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {
     }
 
     fn is_closed(&self) -> bool {
-        self.flags() & SHUT != 0
+        // Before another protocol takes over, what is owed is still answered.
+        let flags = self.flags();
+        flags & CLOSED != 0 || flags & (SHUT | UPGRADED) == SHUT
     }
 }

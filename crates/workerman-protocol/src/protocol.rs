@@ -148,6 +148,12 @@ pub trait Protocol: Sized + Send + 'static {
         false
     }
 
+    /// Whether another protocol may take over, or something is owed before that: then [`pump`](Self::pump) is called until it
+    /// may. Default yes.
+    fn hands_over(&self) -> bool {
+        true
+    }
+
     /// Whether an end of the stream now would be taken for the proper end of an answer that is not complete: then the
     /// connection is reset in place of ended, so that the peer can tell. Default no.
     fn breaks_off(&self) -> bool {
@@ -213,7 +219,8 @@ pub trait Protocol: Sized + Send + 'static {
     ///
     /// Asked after each batch of input. A kind that differs from the one before starts anew; so does
     /// [`Deadline::Idle`] and [`Deadline::Body`] with each arrival of bytes, but not [`Deadline::Handshake`] and
-    /// [`Deadline::Head`], which a slow peer must not be able to stretch.
+    /// [`Deadline::Head`], which a slow peer must not be able to stretch; a head behind a message that was handled in the
+    /// batch is a new one.
     fn deadline(&self) -> Deadline {
         Deadline::Idle
     }

@@ -52,6 +52,7 @@ impl<P: Protocol> Endpoint<P> {
         // A drain inside may let more be decoded, and an empty queue more be said: a second round at once, further ones in
         // later turns.
         let mut need = None;
+        let mut handled = false;
         for round in 0..2 {
             next.again = false;
             let opens = self.open_when_established(env);
@@ -71,7 +72,9 @@ impl<P: Protocol> Endpoint<P> {
                     }
                 });
             }
-            need = self.decode_all(env, &mut next);
+            let messages;
+            (need, messages) = self.decode_all(env, &mut next);
+            handled |= messages > 0;
             let crossed = self.conn.0.flags() & CROSSED != 0;
             if self.session.fills(self.queued(), crossed, &self.conn.0.service.settings) {
                 self.call(env, |handlers, conn| {
@@ -97,32 +100,24 @@ impl<P: Protocol> Endpoint<P> {
                 next.again = true;
             }
         }
-        self.rest(data, arrived, need, io, env, &mut next);
-        next
-    }
-
-    /// Puts the socket into the state that fits: what to read, into which buffer, until when.
-    fn rest(
-        &mut self,
-        data: Option<&mut BytesMut>,
-        arrived: bool,
-        need: Option<usize>,
-        io: &mut dyn Io,
-        env: &mut Env<'_>,
-        next: &mut Next,
-    ) {
         if next.gone != Gone::No || next.switch.is_some() {
             if let Some(data) = data {
                 // Whatever is left is nobody's; a switch has taken its bytes along.
                 data.clear();
             }
-            return;
+            return next;
         }
+        self.session.watch(arrived, handled, self.busy(), env.now);
+        self.rest(data, need, io, &mut next);
+        next
+    }
+
+    /// Puts the socket into the state that fits: what to read, into which buffer, until when.
+    fn rest(&mut self, data: Option<&mut BytesMut>, need: Option<usize>, io: &mut dyn Io, next: &mut Next) {
         let settings = &self.conn.0.service.settings;
         let waiting = self.waiting() || next.again;
         let need = need.filter(|_| !waiting && self.below.is_none());
         let busy = self.busy();
-        self.session.watch(arrived, busy, env.now);
         if let Some(buffer) = self.session.settle(data, need) {
             self.lent = true;
             io.lend(buffer);
@@ -260,15 +255,16 @@ impl<P: Protocol> Endpoint<P> {
         true
     }
 
-    /// Decodes and handles until nothing more can be done in this turn. Returns what the decoder needs.
-    fn decode_all(&mut self, env: &mut Env<'_>, next: &mut Next) -> Option<usize> {
+    /// Decodes and handles until nothing more can be done in this turn. Returns what the decoder needs, and how many
+    /// messages were handled.
+    fn decode_all(&mut self, env: &mut Env<'_>, next: &mut Next) -> (Option<usize>, u64) {
         let mut messages = 0;
         let need = self.decode_some(env, next, &mut messages);
         if messages > 0 {
             bump(&self.conn.0.traffic.messages_in, messages);
             env.remote.counters.messages_in.add(messages);
         }
-        need
+        (need, messages)
     }
 
     fn decode_some(&mut self, env: &mut Env<'_>, next: &mut Next, messages: &mut u64) -> Option<usize> {

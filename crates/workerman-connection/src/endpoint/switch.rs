@@ -93,7 +93,8 @@ impl<P: Protocol> Drop for Successor<P> {
 impl<P: Protocol> Endpoint<P> {
     /// Hands the slot to the next protocol, if that is wished and nothing of this one is still running.
     pub(crate) fn switch_now(&mut self, io: &mut dyn Io, env: &mut Env<'_>) -> Option<Box<dyn Drive>> {
-        if self.task.is_some() || self.parked.is_some() || self.session.phase() != Phase::Open {
+        let busy = self.task.is_some() || self.parked.is_some() || !self.session.hands_over();
+        if busy || self.session.phase() != Phase::Open {
             return None;
         }
         let switch = self.take_switch()?;

@@ -66,13 +66,18 @@ impl<P: Protocol> Session<P> {
 
     /// Notes which deadline runs: asked at the end of each batch.
     ///
-    /// `arrived`: bytes of the peer came in it. `busy`: the application works; whatever runs begins anew when it is done.
-    pub fn watch(&mut self, arrived: bool, busy: bool, now: Instant) {
+    /// `arrived`: bytes of the peer came in it. `handled`: so did the rest of a message, so that a head which is there now
+    /// is another one. `busy`: the application works; whatever runs begins anew when it is done.
+    pub fn watch(&mut self, arrived: bool, handled: bool, busy: bool, now: Instant) {
         if self.stage == Stage::Lingering {
             return;
         }
         let running = self.protocol.deadline();
-        let progress = arrived && matches!(running, Deadline::Idle | Deadline::Body);
+        let progress = match running {
+            Deadline::Idle | Deadline::Body => arrived,
+            Deadline::Head => handled,
+            _ => false,
+        };
         if running != self.running || progress || self.rested {
             self.running = running;
             self.since = now;

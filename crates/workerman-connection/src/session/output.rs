@@ -45,6 +45,11 @@ impl<P: Protocol> Session<P> {
         self.stage == Stage::Open && self.protocol.is_answering()
     }
 
+    /// Whether another protocol may take over now.
+    pub fn hands_over(&self) -> bool {
+        self.protocol.hands_over()
+    }
+
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
     pub fn failed(
         &mut self,

@@ -162,7 +162,7 @@ impl Rig {
 
     /// The end of a batch without input.
     fn rest(&mut self, busy: bool) {
-        self.session.watch(false, busy, self.now);
+        self.session.watch(false, false, busy, self.now);
     }
 
     fn deadline(&self) -> Option<Duration> {

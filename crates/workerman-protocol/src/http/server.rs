@@ -414,6 +414,11 @@ impl Protocol for Http {
             .is_some_and(|more| more.sending.as_ref().is_some_and(|sending| !sending.is_endless()))
     }
 
+    fn hands_over(&self) -> bool {
+        // The switch is the matter of the youngest request; those before it have their answers first.
+        self.is_alone() && self.more.as_ref().is_none_or(|more| more.sending.is_none())
+    }
+
     fn breaks_off(&self) -> bool {
         // RFC 9112 section 8: a body that the end of the stream ends is complete with it.
         self.more.as_ref().and_then(|more| more.sending.as_ref()).is_some_and(Sending::ends_by_close)
@@ -482,8 +487,9 @@ impl Protocol for Http {
     }
 
     fn deadline(&self) -> Deadline {
-        if self.more.as_ref().is_some_and(|more| more.receiving.is_some()) {
-            Deadline::Body
+        if let Some(receiving) = self.more.as_ref().and_then(|more| more.receiving.as_ref()) {
+            // Not while the client waits for us: to be told to continue, or for the answers of older requests.
+            if receiving.waits() || !self.is_alone() { Deadline::None } else { Deadline::Body }
         } else if self.front.is_some() {
             Deadline::None
         } else if self.scan.is_begun() {

@@ -11,7 +11,7 @@ fn idle_and_body_start_again_with_bytes_and_with_nothing_else() {
         rig.now += 20 * SECOND;
         rig.rest(false);
         assert_eq!(rig.deadline(), Some(10 * SECOND), "a send or a tick is not the peer's doing");
-        rig.session.watch(true, false, rig.now);
+        rig.session.watch(true, false, false, rig.now);
         assert_eq!(rig.deadline(), Some(30 * SECOND));
         rig.now += 30 * SECOND - Duration::from_nanos(1);
         assert_eq!(rig.expired(), None, "never early");
@@ -28,7 +28,7 @@ fn handshake_and_head_cannot_be_stretched() {
         let mut rig = Rig::open(Probe { deadline: kind, ..Probe::default() });
         for _ in 0..9 {
             rig.now += SECOND;
-            rig.session.watch(true, false, rig.now);
+            rig.session.watch(true, false, false, rig.now);
             assert_eq!(rig.expired(), None);
         }
         rig.now += SECOND;

@@ -103,6 +103,11 @@ impl Receiving {
         !self.expects && (reader || matches!(self.left, Left::Length(left) if left <= DRAIN))
     }
 
+    /// Whether the client waits to be told to continue, and nobody has asked for its body yet.
+    pub(super) fn waits(&self) -> bool {
+        self.expects && matches!(self.room(), Room::Unasked(_))
+    }
+
     fn room(&self) -> Room {
         match &self.to {
             To::Memory { .. } => Room::Bytes(usize::MAX),
