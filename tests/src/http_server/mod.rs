@@ -17,7 +17,7 @@ use workerman::sim::{LinkOptions, Peer, Sim};
 use workerman::{BackendKind, Handle, Worker, block_on};
 
 pub use body::{Pieces, Watch};
-pub use wire::{Answer, Broken, Framing, Wire};
+pub use wire::{Answer, Broken, Framing, Says, Wire};
 
 use crate::workers::{PATIENCE, start};
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use workerman::sim;
 
@@ -89,6 +89,32 @@ enum End {
 enum Stream {
     Sim(sim::Wire),
     Real(TcpStream),
+    /// Another half writes.
+    Reads(ReadHalf<Box<Stream>>),
+}
+
+/// The half of a [`Wire`] that sends while the other one reads.
+pub struct Says(WriteHalf<Box<Stream>>);
+
+impl Says {
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.write_all(bytes.as_ref()).await
+    }
+
+    /// Ends the stream.
+    pub async fn finish(mut self) {
+        let _ = self.0.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Says")
+    }
 }
 
 impl Wire {
@@ -98,6 +124,12 @@ impl Wire {
 
     pub(super) fn real(stream: TcpStream) -> Self {
         Self { stream: Stream::Real(stream), input: Vec::new(), end: None }
+    }
+
+    /// Reads here, and sends there.
+    pub fn split(self) -> (Self, Says) {
+        let (reads, writes) = tokio::io::split(Box::new(self.stream));
+        (Self { stream: Stream::Reads(reads), ..self }, Says(writes))
     }
 
     /// Sends bytes.
@@ -147,16 +179,14 @@ impl Wire {
 
     /// Sends bytes while it reads, ends its stream, and returns all that comes back up to the end, dates left out.
     pub async fn exchange(self, says: impl AsRef<[u8]>) -> String {
-        let Self { stream, mut input, .. } = self;
-        let (mut reads, mut writes) = tokio::io::split(stream);
+        let (mut reads, mut writes) = self.split();
         let writing = async {
             // A server that closes early does not want the rest.
-            let _ = writes.write_all(says.as_ref()).await;
-            let _ = writes.shutdown().await;
+            let _ = writes.try_say(says).await;
+            writes.finish().await;
         };
-        let (read, ()) = tokio::join!(reads.read_to_end(&mut input), writing);
-        read.expect("a clean end");
-        without_dates(&input)
+        let (rest, ()) = tokio::join!(reads.rest(), writing);
+        without_dates(&rest)
     }
 
     /// Reads the next answer, to a request that is no HEAD.
@@ -344,6 +374,7 @@ impl Wire {
                 // Dropping it then is a reset.
                 stream.set_zero_linger().expect("an open socket");
             }
+            Stream::Reads(_) => panic!("a half cannot reset"),
         }
     }
 
@@ -413,6 +444,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_read(cx, buf),
             Self::Real(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Reads(half) => Pin::new(half).poll_read(cx, buf),
         }
     }
 }
@@ -422,6 +454,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_write(cx, bytes),
             Self::Real(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Reads(_) => panic!("the other half writes"),
         }
     }
 
@@ -433,6 +466,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_shutdown(cx),
             Self::Real(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Reads(_) => panic!("the other half writes"),
         }
     }
 }
