@@ -119,11 +119,13 @@ impl<P: Protocol> Endpoint<P> {
     /// What the handler of a message has returned, for a protocol that writes the answers.
     #[inline]
     pub(super) fn answer(&mut self, message: P::Outgoing, env: &mut Env<'_>) {
-        if self.conn.0.flags.load(Ordering::Acquire) & QUEUED != 0 {
+        let mut flags = self.conn.0.flags.load(Ordering::Acquire);
+        if flags & QUEUED != 0 {
             // What its handler has sent comes first.
             self.pump_sent(env);
+            flags = self.conn.0.flags();
         }
-        if self.conn.0.flags.load(Ordering::Acquire) & SHUT != 0 || self.session.phase() != Phase::Open {
+        if flags & SHUT != 0 || self.session.phase() != Phase::Open {
             // Its handler has closed or handed over the connection: nobody's error.
             dispose(message);
             return;

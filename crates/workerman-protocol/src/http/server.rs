@@ -415,8 +415,9 @@ impl Protocol for Http {
     }
 
     fn hands_over(&self) -> bool {
-        // The switch is the matter of the youngest request; those before it have their answers first.
-        self.is_alone() && self.more.as_ref().is_none_or(|more| more.sending.is_none())
+        // The switch is the matter of the youngest request, when that is whole; those before it have their answers first.
+        self.is_alone()
+            && self.more.as_ref().is_none_or(|more| more.sending.is_none() && more.receiving.is_none())
     }
 
     fn breaks_off(&self) -> bool {

@@ -37,6 +37,21 @@ fn handshake_and_head_cannot_be_stretched() {
 }
 
 #[test]
+fn a_head_behind_a_handled_message_is_another_one() {
+    let mut rig = Rig::open(Probe { deadline: Deadline::Head, ..Probe::default() });
+    for _ in 0..9 {
+        rig.now += 9 * SECOND;
+        assert_eq!(rig.expired(), None);
+        rig.session.watch(true, true, false, rig.now);
+    }
+    assert_eq!(rig.deadline(), Some(10 * SECOND));
+    let mut rig = Rig::open(Probe { deadline: Deadline::Handshake, ..Probe::default() });
+    rig.now += 9 * SECOND;
+    rig.session.watch(true, true, false, rig.now);
+    assert_eq!(rig.deadline(), Some(SECOND), "there is only one handshake");
+}
+
+#[test]
 fn another_kind_of_deadline_begins_anew() {
     let mut rig = Rig::open(Probe { deadline: Deadline::None, ..Probe::default() });
     assert_eq!(rig.deadline(), None);
@@ -114,6 +129,18 @@ fn the_earlier_instant_to_leave_stays() {
     rig.session.leave_by(rig.now + 9 * SECOND);
     assert_eq!(rig.deadline(), Some(5 * SECOND));
     rig.now += 5 * SECOND;
+    assert_eq!(rig.expired(), Some(Expired::Leave));
+}
+
+#[test]
+fn an_answer_that_is_waited_for_may_stand_so_long() {
+    let mut rig = Rig::open(Probe::default());
+    rig.session.stand_until(rig.now + 5 * SECOND);
+    rig.session.stand_until(rig.now + 9 * SECOND);
+    assert_eq!(rig.deadline(), Some(9 * SECOND), "it has moved since");
+    rig.session.leave_by(rig.now + 20 * SECOND);
+    assert_eq!(rig.deadline(), Some(9 * SECOND));
+    rig.now += 9 * SECOND;
     assert_eq!(rig.expired(), Some(Expired::Leave));
 }
 

@@ -37,26 +37,21 @@ impl Sending {
     }
 }
 
-/// Whether a response can be sent as the answer to a request with these flags.
+/// Whether a response can be sent as the answer to a request with these flags; `whole`: its body has arrived.
 #[inline]
-fn check(response: &mut Response, flags: u8) -> Result<(), Error> {
+fn check(response: &mut Response, flags: u8, whole: bool) -> Result<(), Error> {
     if let Some(error) = response.take_error() {
         return Err(error);
     }
+    if !response.status().is_informational() {
+        return Ok(());
+    }
     // RFC 9110 section 15.2.2: a switch is an answer to an offer; the others of 1xx are not final.
-    let switch = response.status() == StatusCode::SWITCHING_PROTOCOLS && flags & UPGRADES != 0;
-    if response.status().is_informational() && !switch {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS || flags & UPGRADES == 0 {
         return Err(Error::Message("a status of 1xx that is no answer to an offered upgrade"));
     }
-    Ok(())
-}
-
-/// The same where there is no handler any more to be told: a mistake becomes a 500.
-fn checked(mut response: Response, flags: u8) -> Response {
-    match check(&mut response, flags) {
-        Ok(()) => response,
-        Err(_) => Response::new(StatusCode::INTERNAL_SERVER_ERROR),
-    }
+    // Section 7.8: the new protocol begins behind the whole request.
+    if whole { Ok(()) } else { Err(Error::Message("a switch of protocols within the body of its request")) }
 }
 
 impl Http {
@@ -70,7 +65,7 @@ impl Http {
     ) -> Result<(), Error> {
         match self.front {
             Some(front) if front.number == number && front.stage == Stage::Waiting => {
-                check(&mut response, front.flags)?;
+                check(&mut response, front.flags, !self.receives(number))?;
                 self.begin_answer(response, cx);
                 Ok(())
             }
@@ -78,12 +73,33 @@ impl Http {
         }
     }
 
+    /// Whether the body of a request is still arriving.
+    fn receives(&self, number: u32) -> bool {
+        let receives = self.more.as_ref().is_some_and(|more| more.receiving.is_some());
+        let youngest = self.more.as_ref().and_then(|more| more.queue.back()).or(self.front.as_ref());
+        receives && youngest.is_some_and(|youngest| youngest.number == number)
+    }
+
+    /// A response where there is no handler any more to be told: a mistake becomes a 500.
+    fn checked(&mut self, mut response: Response, number: u32) -> Response {
+        let flags = self.exchange(number).map_or(0, |exchange| exchange.flags);
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if check(&mut response, flags, !self.receives(number)).is_ok() {
+            return response;
+        }
+        // Whoever sent it takes the protocol for switched: nothing more may be read by it or by this one.
+        if let Some(exchange) = self.exchange(number).filter(|_| switches) {
+            exchange.flags |= CLOSE;
+        }
+        Response::new(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
     /// Not the front: it waits for its turn.
     #[cold]
     fn answered_early(&mut self, number: u32, mut response: Response) -> Result<(), Error> {
         let waits = self.waiting().any(|waiting| waiting == number);
         let flags = self.exchange(number).filter(|_| waits).map(|exchange| exchange.flags);
-        check(&mut response, flags.ok_or(Error::NothingToAnswer)?)?;
+        check(&mut response, flags.ok_or(Error::NothingToAnswer)?, !self.receives(number))?;
         self.more().ready.push((number, response));
         Ok(())
     }
@@ -119,7 +135,8 @@ impl Http {
                         break;
                     };
                     let (_, response) = more.ready.swap_remove(at);
-                    self.begin_answer(checked(response, front.flags), cx);
+                    let response = self.checked(response, front.number);
+                    self.begin_answer(response, cx);
                 }
                 Stage::Answered => break,
             }
@@ -377,7 +394,7 @@ impl Http {
             let receiving = Receiving::discarded(framing, &self.config);
             self.more().receiving = Some(receiving);
         }
-        let response = checked(response, exchange.flags);
+        let response = self.checked(response, number);
         if self.is_alone() {
             self.begin_answer(response, cx);
         } else {
