@@ -664,3 +664,49 @@ fn nobody_waits_for_a_slow_body() {
         assert_eq!(handled.load(Ordering::SeqCst), 1002);
     });
 }
+
+fn answers_may_be_larger_than_any_queue(ground: &Ground) {
+    let size = ground.large(ground.large(20_000_000));
+    let worker = ground.worker().hard_limit(100_000).high_water(10_000);
+    let worker = worker.on_message(move |conn, request: Request| -> Result<Option<Response>, BoxError> {
+        let answer = Response::bytes(vec![b'.'; size]);
+        match request.path() {
+            "/send" => drop(conn.send(answer)?),
+            "/token" => request.reply().send(answer)?,
+            _ => return Ok(Some(answer)),
+        }
+        Ok(None)
+    });
+    ground.run(worker, async move |guest| {
+        let mut wire = guest.connect().await;
+        for path in ["/send", "/token", "/return", "/send"] {
+            wire.say(get(path) + &get(path)).await;
+            assert_eq!(wire.answer().await.body.len(), size, "{path}");
+            assert_eq!(wire.answer().await.body.len(), size, "{path}");
+        }
+    });
+}
+on_all_grounds!(answers_may_be_larger_than_any_queue);
+
+fn a_panic_before_the_body_is_a_500_too(ground: &Ground) {
+    let seen = Seen::default();
+    let worker = seen
+        .watch(ground.worker())
+        .on_request_head(|head| match head.path() {
+            "/panics" => panic!("expected by the test"),
+            _ => Admission::Buffer(100),
+        })
+        .on_message(|_, _| "fine");
+    ground.run(worker, async |guest| {
+        let (mut other, mut wire) = (guest.connect().await, guest.connect().await);
+        assert_eq!(wire.ask(get("/a")).await.text(), "fine");
+        wire.say(post("/panics", "body") + &get("/never")).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.closes()), (500, true));
+        assert!(!answer.text().contains("expected"), "{answer:?}");
+        wire.is_over().await;
+        assert_eq!(other.ask(get("/b")).await.text(), "fine");
+    });
+    assert!(seen.has("error: protocol error: request refused with 500"), "{seen:?}");
+}
+on_all_grounds!(a_panic_before_the_body_is_a_500_too);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use workerman::http::{Admission, Http, Reply, Request, Response, StatusCode};
 use workerman::{BoxError, Connection, Handlers, Line, Service, Settings, Text, Worker};
-use workerman_tests::http_server::{Gate, Ground, Pieces, Seen, Wire, get, post, post_chunked};
+use workerman_tests::http_server::{Broken, Gate, Ground, Pieces, Seen, Wire, get, post, post_chunked};
 use workerman_tests::on_all_grounds;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -473,3 +473,103 @@ fn a_handler_may_close_without_an_answer(ground: &Ground) {
     }
 }
 on_all_grounds!(a_handler_may_close_without_an_answer);
+
+fn a_switch_waits_for_the_whole_request(ground: &Ground) {
+    // Its body is streamed, and nobody has read it: the bytes behind the head are no lines.
+    let seen = Seen::default();
+    let lines = lines(&seen);
+    let worker = seen.watch(ground.worker()).on_request_head(|_| Admission::Stream);
+    let worker = worker.on_message_async(async move |conn, mut request: Request| -> Result<_, BoxError> {
+        if request.path() == "/reads" {
+            let _ = request.buffer(100).await?;
+        }
+        if request.header("upgrade").is_none() {
+            return Ok(Some(Response::text("fine")));
+        }
+        conn.send(Response::switching_protocols("lines")).map(drop)?;
+        tokio::task::yield_now().await;
+        let _ = conn.upgrade(Text::new(), &lines)?.send("first")?;
+        Ok(None)
+    });
+    let own = ground.clone();
+    ground.run(worker, async move |guest| {
+        let post = |path: &str| {
+            let head = UPGRADE.replace("GET /switch", &format!("POST {path}"));
+            head.strip_suffix("\r\n").unwrap().to_owned() + "Content-Length: 6\r\n\r\n"
+        };
+        let mut wire = guest.connect().await;
+        wire.say(post("/reads") + "body!\nhello\n").await;
+        assert_eq!(wire.head().await.status, 101);
+        speaks_lines(&mut wire).await;
+        let mut wire = guest.connect().await;
+        wire.say(post("/ignores") + "bo").await;
+        if own.is_virtual() {
+            guest.sleep(SECOND).await;
+        }
+        let _ = wire.try_say("dy!\nhello\n").await;
+        // On a real backend it may all have been there in time.
+        wire.finish().await;
+        let said = String::from_utf8(wire.rest().await).unwrap();
+        assert!(!said.contains("DY!") && !said.contains("BODY"), "{said}");
+    });
+}
+on_all_grounds!(a_switch_waits_for_the_whole_request);
+
+fn no_client_loses_an_answer_to_a_stop(ground: &Ground) {
+    const CLIENTS: usize = 30;
+    let (seen, piece) = (Seen::default(), ground.large(3000));
+    let notes = seen.clone();
+    let worker = patient(ground).threads(2).pipeline(3).on_message_async(async move |_, request: Request| {
+        notes.note("asked");
+        match request.path() {
+            "/slow" => tokio::time::sleep(Duration::from_millis(1)).await,
+            "/stream" => return Response::stream(Pieces::new(50, piece)),
+            _ => {}
+        }
+        Response::text(request.path().to_owned())
+    });
+    ground.run(worker, async move |guest| {
+        let mut clients = tokio::task::JoinSet::new();
+        for client in 0..CLIENTS {
+            let guest = guest.clone();
+            clients.spawn_local(async move {
+                let mut wire = guest.connect().await;
+                let mut answers = 0;
+                loop {
+                    // Or no time passes where answers need none.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    let paths: &[&str] = match client % 3 {
+                        0 => &["/slow"],
+                        1 => &["/stream"],
+                        _ => &["/a", "/slow", "/b"],
+                    };
+                    if wire.try_say(paths.iter().map(|path| get(path)).collect::<String>()).await.is_err() {
+                        break;
+                    }
+                    for path in paths {
+                        let answer = match wire.try_answer().await {
+                            Ok(answer) => answer,
+                            // The head of the one before it had been written when the stop came.
+                            Err(Broken::Ended) if *path == "/stream" && answers > 0 => return answers,
+                            // What is behind the last answer was not begun; that last answer said so.
+                            Err(broken) => panic!("{path} of {client} after {answers}: {broken:?}"),
+                        };
+                        answers += 1;
+                        assert!(*path == "/stream" || answer.text() == *path);
+                        if answer.closes() {
+                            wire.is_over().await;
+                            return answers;
+                        }
+                    }
+                }
+                answers
+            });
+        }
+        guest.until("everybody is served", || seen.all().len() > 5 * CLIENTS).await;
+        guest.stop();
+        while let Some(answers) = clients.join_next().await {
+            assert!(answers.unwrap() > 0);
+        }
+    });
+}
+on_all_grounds!(no_client_loses_an_answer_to_a_stop);

@@ -1,6 +1,7 @@
 //! Which answer leaves when: one request at a time, pipelines, tokens to answer later.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -525,3 +526,124 @@ fn bodies_and_pipelines_go_together(ground: &Ground) {
     });
 }
 on_all_grounds!(bodies_and_pipelines_go_together);
+
+#[test]
+fn a_flood_of_requests_is_not_kept() {
+    // While the first one waits, little more than the bound is read.
+    for pipeline in [1, 4] {
+        let tokens = Tokens::default();
+        let ground = Ground::perfect();
+        let worker = tokens.worker(&ground).pipeline(pipeline);
+        ground.run(worker, async move |guest| {
+            let ask = get("/flood");
+            let (mut wire, mut said) = (guest.connect().await, 0);
+            let flood = ask.repeat(50_000);
+            while said < flood.len() {
+                let sending = wire.try_say(&flood[said..said + ask.len() * 50]);
+                if tokio::time::timeout(Duration::from_secs(60), sending).await.is_err() {
+                    break;
+                }
+                said += ask.len() * 50;
+            }
+            assert!(said > 64 * 1024 && said < 300 * 1024, "{said} bytes were taken");
+            assert_eq!(tokens.count(), pipeline);
+        });
+    }
+}
+
+#[test]
+fn requests_are_not_handled_while_nobody_reads_their_answers() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&handled);
+    let ground = Ground::perfect();
+    let worker = ground.worker().on_message(move |_, _| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        Response::bytes(vec![b'.'; 10_000])
+    });
+    ground.run(worker, async move |guest| {
+        const ALL: usize = 2000;
+        let (mut reads, mut says) = guest.connect().await.split();
+        let reading = async {
+            guest.sleep(Duration::from_secs(100)).await;
+            // The high-water mark, what is in flight, and one answer more.
+            let ahead = handled.load(Ordering::SeqCst) * 10_000;
+            assert!((1_000_000..1_300_000).contains(&ahead), "{ahead} bytes of answers were made");
+            for _ in 0..ALL {
+                assert_eq!(reads.answer().await.body.len(), 10_000);
+            }
+        };
+        let (sent, ()) = tokio::join!(says.try_say(get("/").repeat(ALL)), reading);
+        sent.unwrap();
+        assert_eq!(handled.load(Ordering::SeqCst), ALL);
+    });
+}
+
+fn a_paused_connection_still_answers(ground: &Ground) {
+    let (gate, seen) = (Gate::default(), Seen::default());
+    let (opens, notes, told) = (gate.clone(), seen.clone(), seen.clone());
+    let piece = ground.large(5000);
+    let worker = ground.worker().pipeline(2).on_message(move |conn, request: Request| {
+        notes.note(request.path());
+        if request.path() != "/pauses" {
+            return to(request.path());
+        }
+        conn.pause();
+        let (conn, gate) = (conn.clone(), gate.pass());
+        workerman::spawn(async move {
+            gate.await;
+            conn.resume();
+        });
+        Response::stream(Pieces::new(100, piece))
+    });
+    let own = ground.clone();
+    ground.run(worker, async move |guest| {
+        let mut wire = guest.connect().await;
+        wire.say(get("/a") + &get("/pauses") + &get("/b")).await;
+        assert_eq!(wire.answer().await.text(), "to /a");
+        assert_eq!(wire.answer().await.body.len(), 100 * piece);
+        settle(&own, &guest).await;
+        assert_eq!(told.all(), ["/a", "/pauses"], "the next one waits");
+        opens.open();
+        assert_eq!(wire.answer().await.text(), "to /b");
+    });
+}
+on_all_grounds!(a_paused_connection_still_answers);
+
+fn a_broadcast_is_nobodys_answer(ground: &Ground) {
+    let worker = ground.worker().on_message_async(async |conn, request: Request| {
+        if request.path() == "/news" {
+            let refused = conn.service().broadcast(Response::text("news"));
+            assert!(refused.is_err(), "{refused:?}");
+        }
+        tokio::task::yield_now().await;
+        to(request.path())
+    });
+    ground.run(worker, async |guest| {
+        let (mut idle, mut wire) = (guest.connect().await, guest.connect().await);
+        assert_eq!(idle.ask(get("/a")).await.text(), "to /a");
+        assert_eq!(wire.ask(get("/news")).await.text(), "to /news");
+        for path in ["/b", "/c"] {
+            assert_eq!(idle.ask(get(path)).await.text(), format!("to {path}"));
+            assert_eq!(wire.ask(get(path)).await.text(), format!("to {path}"));
+        }
+    });
+}
+on_all_grounds!(a_broadcast_is_nobodys_answer);
+
+fn a_task_that_panics_drops_its_token(ground: &Ground) {
+    let worker = ground.worker().on_message(|_, request: Request| {
+        let reply = request.reply();
+        workerman::spawn(async move {
+            tokio::task::yield_now().await;
+            assert!(request.path() != "/panics", "expected by the test");
+            reply.send(to(request.path()))
+        });
+    });
+    ground.run(worker, async |guest| {
+        let mut wire = guest.connect().await;
+        let answer = wire.ask(get("/panics")).await;
+        assert_eq!((answer.status, answer.closes()), (500, false));
+        assert_eq!(wire.ask(get("/a")).await.text(), "to /a");
+    });
+}
+on_all_grounds!(a_task_that_panics_drops_its_token);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use workerman::http::{Admission, Body, Http, Request, Response};
 use workerman::sim::LinkOptions;
-use workerman::{BoxError, Connection, Worker};
+use workerman::{BoxError, Connection, Settings, Worker};
 use workerman_tests::http_server::{Answer, Ground, Guest, Pieces, Says, post, post_chunked};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -20,6 +20,16 @@ fn links(random: &mut Rng) -> LinkOptions {
         capacity: [500, 5000, 65_536][random.usize(0..3)],
         latency: Duration::ZERO..=longest,
         ..LinkOptions::default()
+    }
+}
+
+/// Bounds that are met all the time, or never.
+fn settings(random: &mut Rng) -> Settings {
+    Settings {
+        high_water: [1000, 50_000, 1 << 20][random.usize(0..3)],
+        messages_per_turn: [1, 3, 256][random.usize(0..3)],
+        read_ahead: [1, 5000, 65_536][random.usize(0..3)],
+        ..Settings::default()
     }
 }
 
@@ -239,10 +249,10 @@ fn run(seed: u64) {
     let links = links(&mut random);
     // Where a read brings next to nothing, little takes long enough.
     let most = 200 * links.segment.end();
-    let ground = Ground::Sim(seed, links);
+    let ground = if random.u8(0..4) == 0 { Ground::Layered(seed, links) } else { Ground::Sim(seed, links) };
     let pipeline = [1, 1, 2, 3, 10][random.usize(0..5)];
     let handed = Arc::new(AtomicUsize::new(0));
-    let worker = worker(&ground, pipeline, random.bool(), &handed);
+    let worker = worker(&ground, pipeline, random.bool(), &handed).settings(settings(&mut random));
     ground.run(worker, async move |guest| {
         let count = random.usize(1..12);
         let plans: Vec<Plan> = (0..count).map(|number| Plan::random(number, most, &mut random)).collect();

@@ -438,3 +438,44 @@ fn slow_clients_cost_nobody_else_anything() {
         tokio::join!(crowd, quick);
     });
 }
+
+#[test]
+fn a_refused_client_that_goes_on_sending_is_not_heard_for_ever() {
+    let seen = Seen::default();
+    let worker = seen.watch(Ground::perfect().worker()).on_message(|_, _| "never");
+    Ground::perfect().run(worker, async |guest| {
+        let mut wire = guest.connect().await;
+        wire.say("NONSENSE\r\n\r\n").await;
+        let refused = guest.elapsed();
+        while wire.try_say("and so on").await.is_ok() {
+            guest.sleep(Duration::from_millis(100)).await;
+        }
+        assert!(guest.elapsed() - refused >= 4 * SECOND, "it had time to read");
+        assert!(guest.elapsed() - refused <= 6 * SECOND, "{:?}", guest.elapsed() - refused);
+    });
+    assert!(seen.has("error: protocol error: request refused with 400"), "{seen:?}");
+}
+
+#[test]
+fn an_answer_that_a_close_waits_for_does_not_stand_for_ever() {
+    let (seen, watch) = (Seen::default(), Watch::default());
+    let watched = watch.clone();
+    let worker = seen.watch(Ground::perfect().worker()).on_message(move |conn, _| -> Result<(), BoxError> {
+        let pieces = Pieces::new(20, 10).every(29 * SECOND).then_hang().watched(&watched);
+        let _ = conn.send(Response::stream(pieces))?;
+        conn.close();
+        Ok(())
+    });
+    Ground::perfect().run(worker, async move |guest| {
+        let mut wire = guest.connect().await;
+        wire.say(get("/")).await;
+        match wire.try_answer().await {
+            Err(Broken::Truncated(body)) => assert_eq!(body.len(), 200),
+            other => panic!("{other:?}"),
+        }
+        let expected = 20 * 29 * SECOND + 30 * SECOND;
+        assert!(guest.elapsed() >= expected && guest.elapsed() <= expected + SECOND, "{:?}", guest.elapsed());
+        drop(wire);
+        guest.until("the stream is dropped", || watch.is_dropped()).await;
+    });
+}

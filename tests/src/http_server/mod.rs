@@ -1,6 +1,7 @@
 //! A worker of HTTP and a client of bytes: on each backend of this system, and in the simulator.
 
 mod body;
+mod sealed;
 mod wire;
 
 use std::fmt::Display;
@@ -15,17 +16,21 @@ use tokio::sync::Semaphore;
 use workerman::http::Http;
 use workerman::sim::{LinkOptions, Peer, Sim};
 use workerman::{BackendKind, Handle, Worker, block_on};
+use workerman_protocol::Role;
 
 pub use body::{Pieces, Watch};
 pub use wire::{Answer, Broken, Framing, Says, Wire};
 
 use crate::workers::{PATIENCE, start};
+use crate::xor::Xor;
 
 /// Where a test runs.
 #[derive(Clone, Debug)]
 pub enum Ground {
     /// In the simulator: a seed, and how client and server are linked.
     Sim(u64, LinkOptions),
+    /// The same with a layer below.
+    Layered(u64, LinkOptions),
     /// On a backend of this system.
     Real(BackendKind),
 }
@@ -52,15 +57,23 @@ impl Ground {
         Self::Sim(1, LinkOptions { segment: 1..=3, capacity: 64, ..LinkOptions::default() })
     }
 
+    /// The simulator, with a layer below the protocol, over links that take their time.
+    pub fn layered(seed: u64) -> Self {
+        match Self::choppy(seed) {
+            Self::Sim(seed, links) => Self::Layered(seed, LinkOptions { capacity: 20_000, ..links }),
+            other => other,
+        }
+    }
+
     /// Whether time is virtual: then nothing real may be waited for, and an hour costs nothing.
     pub fn is_virtual(&self) -> bool {
-        matches!(self, Self::Sim(..))
+        !matches!(self, Self::Real(_))
     }
 
     /// Whether what is sent at once may arrive in pieces.
     pub fn is_cut(&self) -> bool {
         match self {
-            Self::Sim(_, links) => *links.segment.start() < 1000,
+            Self::Sim(_, links) | Self::Layered(_, links) => *links.segment.start() < 1000,
             Self::Real(_) => false,
         }
     }
@@ -68,8 +81,8 @@ impl Ground {
     /// A size for a test of something large: less where links carry next to nothing at a time.
     pub fn large(&self, bytes: usize) -> usize {
         match self {
-            Self::Sim(_, links) if links.capacity < 1000 => bytes / 20,
-            Self::Sim(_, links) if links.capacity < 10_000 => bytes / 4,
+            Self::Sim(_, links) | Self::Layered(_, links) if links.capacity < 1000 => bytes / 20,
+            Self::Sim(_, links) | Self::Layered(_, links) if links.capacity < 10_000 => bytes / 4,
             _ => bytes,
         }
     }
@@ -84,7 +97,12 @@ impl Ground {
         match self {
             Self::Sim(seed, links) => {
                 let sim = Sim::seed(*seed).links(links.clone()).worker(worker);
-                sim.client("guest", async move |peer| act(Guest(To::Sim(Rc::new(peer)))).await).run();
+                sim.client("guest", async move |peer| act(Guest(To::Sim(Rc::new(peer), false))).await).run();
+            }
+            Self::Layered(seed, links) => {
+                let worker = worker.layer(|| Box::new(Xor::new(Role::Server, 0)));
+                let sim = Sim::seed(*seed).links(links.clone()).worker(worker);
+                sim.client("guest", async move |peer| act(Guest(To::Sim(Rc::new(peer), true))).await).run();
             }
             Self::Real(kind) => {
                 let running = start(*kind, worker);
@@ -102,7 +120,8 @@ pub struct Guest(To);
 
 #[derive(Clone, Debug)]
 enum To {
-    Sim(Rc<Peer>),
+    /// Through a layer, or not.
+    Sim(Rc<Peer>, bool),
     Real(SocketAddr, Handle<Http>),
 }
 
@@ -110,7 +129,8 @@ impl Guest {
     /// Connects to the worker.
     pub async fn connect(&self) -> Wire {
         match &self.0 {
-            To::Sim(peer) => Wire::simulated(peer.connect().await),
+            To::Sim(peer, false) => Wire::simulated(peer.connect().await),
+            To::Sim(peer, true) => Wire::sealed(peer.connect().await),
             To::Real(address, _) => {
                 let stream = TcpStream::connect(address).await.expect("a worker that listens");
                 stream.set_nodelay(true).expect("an open socket");
@@ -130,7 +150,7 @@ impl Guest {
     /// On a real backend.
     pub fn peer(&self) -> &Peer {
         match &self.0 {
-            To::Sim(peer) => peer,
+            To::Sim(peer, _) => peer,
             To::Real(..) => panic!("only the simulator has this"),
         }
     }
@@ -148,7 +168,7 @@ impl Guest {
     /// Stops the worker gracefully; returns at once.
     pub fn stop(&self) {
         match &self.0 {
-            To::Sim(peer) => peer.scene().stop("server"),
+            To::Sim(peer, _) => peer.scene().stop("server"),
             To::Real(_, handle) => handle.stop(),
         }
     }
@@ -258,7 +278,8 @@ pub fn post_chunked(path: &str, body: &str, size: usize) -> String {
     request + "0\r\n\r\n"
 }
 
-/// Instantiates tests that take a [`Ground`]: in the simulator with three kinds of links, and on each backend.
+/// Instantiates tests that take a [`Ground`]: in the simulator with three kinds of links and through a
+/// layer, and on each backend.
 #[macro_export]
 macro_rules! on_all_grounds {
     ($($test:ident),* $(,)?) => {
@@ -280,6 +301,11 @@ macro_rules! on_all_grounds {
             #[test]
             fn tiny() {
                 super::$test(&Ground::tiny());
+            }
+
+            #[test]
+            fn layered() {
+                super::$test(&Ground::layered(1));
             }
 
             #[test]

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Rea
 use tokio::net::TcpStream;
 use workerman::sim;
 
+use super::sealed::Sealed;
+
 /// How the end of an answer's body was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
@@ -89,6 +91,8 @@ enum End {
 enum Stream {
     Sim(sim::Wire),
     Real(TcpStream),
+    /// Through a layer.
+    Sealed(Box<Sealed>),
     /// Another half writes.
     Reads(ReadHalf<Box<Stream>>),
 }
@@ -102,7 +106,8 @@ impl Says {
     /// # Errors
     /// The connection is broken.
     pub async fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.0.write_all(bytes.as_ref()).await
+        self.0.write_all(bytes.as_ref()).await?;
+        self.0.flush().await
     }
 
     /// Ends the stream.
@@ -120,6 +125,10 @@ impl fmt::Debug for Says {
 impl Wire {
     pub(super) fn simulated(wire: sim::Wire) -> Self {
         Self { stream: Stream::Sim(wire), input: Vec::new(), end: None }
+    }
+
+    pub(super) fn sealed(wire: sim::Wire) -> Self {
+        Self { stream: Stream::Sealed(Box::new(Sealed::new(wire))), input: Vec::new(), end: None }
     }
 
     pub(super) fn real(stream: TcpStream) -> Self {
@@ -145,7 +154,8 @@ impl Wire {
     /// # Errors
     /// The connection is broken.
     pub async fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref()).await
+        self.stream.write_all(bytes.as_ref()).await?;
+        self.stream.flush().await
     }
 
     /// Sends as many bytes as the network takes until it takes none for a minute of virtual time, at most `most`;
@@ -370,6 +380,7 @@ impl Wire {
     pub fn reset(self) {
         match self.stream {
             Stream::Sim(wire) => wire.socket().sever(),
+            Stream::Sealed(sealed) => sealed.wire().socket().sever(),
             Stream::Real(stream) => {
                 // Dropping it then is a reset.
                 stream.set_zero_linger().expect("an open socket");
@@ -443,6 +454,7 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_read(cx, buf),
+            Self::Sealed(sealed) => Pin::new(sealed).poll_read(cx, buf),
             Self::Real(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Reads(half) => Pin::new(half).poll_read(cx, buf),
         }
@@ -453,18 +465,23 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_write(cx, bytes),
+            Self::Sealed(sealed) => Pin::new(sealed).poll_write(cx, bytes),
             Self::Real(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Reads(_) => panic!("the other half writes"),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Sealed(sealed) => Pin::new(sealed).poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Sim(wire) => Pin::new(wire).poll_shutdown(cx),
+            Self::Sealed(sealed) => Pin::new(sealed).poll_shutdown(cx),
             Self::Real(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Reads(_) => panic!("the other half writes"),
         }
