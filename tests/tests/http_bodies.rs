@@ -255,10 +255,11 @@ fn a_client_is_told_to_continue_when_its_body_is_wanted(ground: &Ground) {
         if request.path() == "/stream/later" {
             gate.pass().await;
         }
-        if request.path() == "/stream/never" {
-            return Ok(String::from("not wanted"));
-        }
-        Ok::<_, BodyError>(told(&read(request.body_mut()).await?))
+        Ok::<_, BodyError>(match request.path() {
+            "/stream/never" => Response::text("not wanted"),
+            "/stream/echo" => Response::bytes(request.into_body()),
+            _ => Response::text(told(&read(request.body_mut()).await?)),
+        })
     });
     let own = ground.clone();
     ground.run(worker, async move |guest| {
@@ -290,6 +291,13 @@ fn a_client_is_told_to_continue_when_its_body_is_wanted(ground: &Ground) {
         wire.continues().await;
         wire.say("abcde").await;
         assert_eq!(wire.answer().await.text(), told(b"abcde"));
+        // An answer that is made of it begins before it comes.
+        wire.say(expecting("/stream/echo")).await;
+        wire.continues().await;
+        let answer = wire.head().await;
+        assert_eq!((answer.status, answer.closes(), answer.field("content-length")), (200, false, Some("5")));
+        wire.say("abcde").await;
+        assert_eq!(wire.bytes(5).await, b"abcde");
         // Nobody wants it: nobody knows whether it comes.
         wire.say(expecting("/stream/never")).await;
         let answer = wire.answer().await;

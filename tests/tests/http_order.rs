@@ -454,6 +454,29 @@ fn a_refusal_comes_behind_the_answers_that_are_owed(ground: &Ground) {
 }
 on_all_grounds!(a_refusal_comes_behind_the_answers_that_are_owed);
 
+fn a_refusal_comes_behind_the_answer_of_a_suspended_handler(ground: &Ground) {
+    for fails in [false, true] {
+        let gate = Gate::default();
+        let opens = gate.clone();
+        let worker = ground.worker().pipeline(2).on_message_async(async move |_, _| {
+            gate.pass().await;
+            if fails { Err("secret") } else { Ok("late") }
+        });
+        let own = ground.clone();
+        ground.run(worker, async move |guest| {
+            let mut wire = guest.connect().await;
+            wire.say(get("/a") + "NONSENSE\r\n\r\n").await;
+            settle(&own, &guest).await;
+            opens.open();
+            assert_eq!(wire.answer().await.status, if fails { 500 } else { 200 });
+            let answer = wire.answer().await;
+            assert_eq!((answer.status, answer.closes()), (400, true));
+            wire.is_over().await;
+        });
+    }
+}
+on_all_grounds!(a_refusal_comes_behind_the_answer_of_a_suspended_handler);
+
 fn a_large_answer_ahead_does_not_cost_the_next_one(ground: &Ground) {
     // The handler of the second request is suspended while the first answer fills the queue.
     let (tokens, gate) = (Tokens::default(), Gate::default());

@@ -1,8 +1,8 @@
 //! Random scripts of requests, handlers with random delays, random links: every answer is whole and in its place.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -41,54 +41,84 @@ struct Plan {
     size: usize,
     delay: u64,
     body: usize,
+    /// The body comes in chunks of at least so many bytes; 0 for one with its length.
     chunk: usize,
+    /// It would like to be told to continue, but does not wait for it.
+    expects: bool,
+    head: bool,
+    /// A panic ends the connection and not just a task.
+    is_async: bool,
 }
 
 /// In every way that needs no other request to be answered before.
-const WAYS: [&str; 10] =
-    ["return", "send", "token", "stream", "sized", "fail", "drop", "reject", "echo", "task"];
+const WAYS: [&str; 11] =
+    ["return", "send", "token", "stream", "sized", "fail", "drop", "reject", "echo", "task", "panic"];
 
 impl Plan {
     /// With bodies of at most so many bytes.
-    fn random(number: usize, most: usize, random: &mut Rng) -> Self {
+    fn random(number: usize, most: usize, is_async: bool, random: &mut Rng) -> Self {
         let sizes = [0, 1, 50, 100, 1000, 3000, 10_000, 70_000].map(|size| most.min(size));
+        let how = WAYS[random.usize(0..WAYS.len())];
         Self {
             number,
-            how: WAYS[random.usize(0..WAYS.len())],
+            how,
             size: sizes[random.usize(0..sizes.len())],
             delay: [0, 0, 1, 7, 50][random.usize(0..5)],
             body: sizes[random.usize(0..sizes.len())],
-            chunk: random.usize(0..3000),
+            chunk: if random.bool() { 0 } else { random.usize(1..3000) },
+            expects: random.u8(0..4) == 0,
+            // Without an answer's body nobody reads that of an echo.
+            head: how != "echo" && random.u8(0..8) == 0,
+            is_async,
         }
     }
 
-    fn request(&self) -> String {
-        let path = format!("/{}/{}?size={}&delay={}", self.how, self.number, self.size, self.delay);
+    /// The target, another one on each connection.
+    fn target(&self, place: &str) -> String {
+        format!("/{}/{}?size={}&delay={}&place={place}", self.how, self.number, self.size, self.delay)
+    }
+
+    fn request(&self, place: &str) -> String {
+        let path = self.target(place);
         let body = self.number.to_string().repeat(self.body);
-        if self.chunk == 0 {
+        let request = if self.chunk == 0 {
             post(&path, &body)
         } else {
             post_chunked(&path, &body, self.chunk + body.len() / 50)
-        }
+        };
+        let (line, fields) = request.split_once("\r\n").unwrap();
+        let line = if self.head { line.replace("POST", "HEAD") } else { line.to_owned() };
+        let expect = if self.expects { "Expect: 100-continue\r\n" } else { "" };
+        format!("{line}\r\n{expect}{fields}")
     }
 
     /// Whether it is the last answer that its connection gives.
     fn ends(&self) -> bool {
-        // A body in chunks, or one that is too large to be thrown away.
         let body = self.body * self.number.to_string().len();
-        self.how == "reject" && (self.chunk != 0 || body > 64 * 1024)
+        match self.how {
+            // A body in chunks, or one that is too large to be thrown away, or perhaps never sent.
+            "reject" => self.chunk != 0 || body > 64 * 1024 || (self.expects && body > 0),
+            "panic" => self.is_async,
+            _ => false,
+        }
     }
 
     fn check(&self, answer: &Answer) {
         let number = self.number.to_string();
         let body = self.body * number.len();
         let expected = match self.how {
-            "fail" | "drop" => (500, String::new()),
+            "fail" | "drop" | "panic" => (500, String::new()),
             "reject" => (403, number),
             "echo" => (200, number.repeat(self.body)),
             "stream" | "sized" => (200, ".".repeat(3 * self.size)),
             _ => (200, format!("{number} {body} {}", "x".repeat(self.size))),
         };
+        if self.head {
+            let known =
+                answer.field("content-length").is_none_or(|length| length == expected.1.len().to_string());
+            assert!(answer.status == expected.0 && answer.body.is_empty() && known, "{self:?} {answer:?}");
+            return;
+        }
         assert_eq!((answer.status, answer.body.len()), (expected.0, expected.1.len()), "{self:?}");
         assert!(answer.body == expected.1.as_bytes(), "{self:?}");
     }
@@ -159,6 +189,7 @@ async fn act(request: Request, conn: Option<&Connection<Http>>) -> Result<Option
             };
             match how {
                 "fail" => return Err("as planned".into()),
+                "panic" => panic!("as planned"),
                 "send" if conn.is_some() => {
                     if let Some(conn) = conn {
                         let _ = conn.send(told(read))?;
@@ -173,10 +204,23 @@ async fn act(request: Request, conn: Option<&Connection<Http>>) -> Result<Option
     }))
 }
 
-fn worker(ground: &Ground, pipeline: usize, is_async: bool, handed: &Arc<AtomicUsize>) -> Worker<Http> {
-    let handed = Arc::clone(handed);
+/// What the server has told of its requests: the target, the status of the answer, the bytes of its body.
+type Log = Arc<Mutex<Vec<(String, u16, u64)>>>;
+
+fn worker(
+    ground: &Ground,
+    pipeline: usize,
+    is_async: bool,
+    handed: &Arc<AtomicUsize>,
+    log: &Log,
+) -> Worker<Http> {
+    let (handed, log) = (Arc::clone(handed), Arc::clone(log));
+    let http = Http::new().pipeline(pipeline).request_id(true).on_access(move |access| {
+        let status = access.status.map_or(0, |status| status.as_u16());
+        log.lock().unwrap().push((access.target.to_owned(), status, access.body));
+    });
     let worker =
-        ground.worker().pipeline(pipeline).on_request_head(move |head| match head.path().split('/').nth(1) {
+        ground.worker().protocol(http).on_request_head(move |head| match head.path().split('/').nth(1) {
             Some("reject") => Admission::Reject(Response::text(head.path()[8..].to_owned()).with_status(403)),
             Some("echo" | "task") => Admission::Stream,
             _ => Admission::Buffer(10 << 20),
@@ -198,14 +242,24 @@ fn worker(ground: &Ground, pipeline: usize, is_async: bool, handed: &Arc<AtomicU
         let conn = conn.clone();
         workerman::spawn(async move {
             if let (Ok(Some(answer)), Some(reply)) = (act(request, sends.then_some(&conn)).await, reply) {
-                reply.send(answer).unwrap();
+                // Its client may be the one who leaves.
+                let _ = reply.send(answer);
             }
         });
     })
 }
 
-/// Writes everything, with pauses of its own.
-async fn write(mut says: Says, asks: &str, random: &mut Rng) {
+/// What comes behind the last request: nothing, the end of the stream, a part of a request and the end, nonsense.
+const BEHIND: [&str; 5] = [
+    "",
+    "",
+    "GET / HTTP/1.1\r\nHo",
+    "POST /return/0?size=0&delay=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+    "NONSENSE\r\n\r\n",
+];
+
+/// Writes everything, with pauses of its own; ends the stream behind it, or lets it open.
+async fn write(mut says: Says, asks: &str, ends: bool, random: &mut Rng) {
     let mut rest = asks.as_bytes();
     while !rest.is_empty() {
         let (piece, behind) = rest.split_at(random.usize(1..=rest.len().min(50_000)));
@@ -217,29 +271,54 @@ async fn write(mut says: Says, asks: &str, random: &mut Rng) {
             pause(random.u64(0..30)).await;
         }
     }
+    if ends {
+        says.finish().await;
+    }
 }
 
 /// Carries the plans out, on as many connections as that takes.
-async fn converse(guest: &Guest, plans: &[Plan], random: &mut Rng) {
+async fn converse(guest: &Guest, lap: &str, plans: &[Plan], log: &Log, random: &mut Rng) {
     let mut rest = plans;
     while !rest.is_empty() {
-        let asks: String = rest.iter().map(Plan::request).collect();
+        let place = format!("{lap}-{}", rest.len());
+        let behind = random.usize(0..BEHIND.len());
+        let asks = rest.iter().map(|plan| plan.request(&place)).collect::<String>() + BEHIND[behind];
         let (mut reads, says) = guest.connect().await.split();
         let reading = async {
             let mut done = 0;
             for plan in rest {
-                let answer = reads.answer().await;
+                let mut answer = reads.next(plan.head).await;
+                if plan.expects && answer.status == 100 {
+                    answer = reads.next(plan.head).await;
+                }
                 plan.check(&answer);
                 done += 1;
+                assert!(answer.field("x-request-id").is_some());
+                let target = plan.target(&place);
+                let told = || -> Vec<_> {
+                    log.lock().unwrap().iter().filter(|(own, ..)| *own == target).cloned().collect()
+                };
+                // A source may end a little later than its last byte.
+                guest.until("it is told", || !told().is_empty()).await;
+                assert_eq!(told(), [(target.clone(), answer.status, answer.body.len() as u64)]);
                 assert_eq!(answer.closes(), plan.ends(), "{plan:?}");
                 if plan.ends() {
                     reads.is_over().await;
-                    break;
+                    return done;
                 }
+            }
+            if BEHIND[behind].starts_with("NONSENSE") {
+                let answer = reads.answer().await;
+                assert_eq!((answer.status, answer.closes()), (400, true));
+            }
+            if behind > 0 {
+                reads.is_over().await;
             }
             done
         };
-        let (done, ()) = tokio::join!(reading, write(says, &asks, random));
+        // Nonsense ends the connection by itself.
+        let ends = (1..BEHIND.len() - 1).contains(&behind);
+        let (done, ()) = tokio::join!(reading, write(says, &asks, ends, random));
         rest = &rest[done..];
     }
 }
@@ -252,13 +331,17 @@ fn run(seed: u64) {
     let ground = if random.u8(0..4) == 0 { Ground::Layered(seed, links) } else { Ground::Sim(seed, links) };
     let pipeline = [1, 1, 2, 3, 10][random.usize(0..5)];
     let handed = Arc::new(AtomicUsize::new(0));
-    let worker = worker(&ground, pipeline, random.bool(), &handed).settings(settings(&mut random));
+    let log = Log::default();
+    let is_async = random.bool();
+    let worker = worker(&ground, pipeline, is_async, &handed, &log).settings(settings(&mut random));
+    let told = Arc::clone(&log);
     ground.run(worker, async move |guest| {
         let count = random.usize(1..12);
-        let plans: Vec<Plan> = (0..count).map(|number| Plan::random(number, most, &mut random)).collect();
-        converse(&guest, &plans, &mut random).await;
+        let plans: Vec<Plan> =
+            (0..count).map(|number| Plan::random(number, most, is_async, &mut random)).collect();
+        converse(&guest, "first", &plans, &log, &mut random).await;
         // Whoever leaves in the middle costs nobody anything.
-        let asks: String = plans.iter().map(Plan::request).collect();
+        let asks: String = plans.iter().map(|plan| plan.request("leaver")).collect();
         let mut leaver = guest.connect().await;
         let some = random.usize(0..asks.len().min(10_000));
         let said = tokio::time::timeout(Duration::from_secs(1), leaver.try_say(&asks[..some])).await;
@@ -268,10 +351,17 @@ fn run(seed: u64) {
         } else {
             drop(leaver);
         }
-        converse(&guest, &plans, &mut random).await;
+        converse(&guest, "second", &plans, &log, &mut random).await;
         let wanted = plans.iter().filter(|plan| plan.how != "reject").count();
         assert!(handed.load(Ordering::SeqCst) >= 2 * wanted);
     });
+    // Also what never had an answer is told, and nothing twice.
+    let mut told: Vec<String> = told.lock().unwrap().drain(..).map(|(target, ..)| target).collect();
+    told.retain(|target| target.contains("place="));
+    let all = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), all, "seed {seed}");
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Ground {
     pub fn large(&self, bytes: usize) -> usize {
         match self {
             Self::Sim(_, links) | Self::Layered(_, links) if links.capacity < 1000 => bytes / 20,
-            Self::Sim(_, links) | Self::Layered(_, links) if links.capacity < 10_000 => bytes / 4,
+            Self::Sim(_, links) | Self::Layered(_, links) if links.capacity < 30_000 => bytes / 4,
             _ => bytes,
         }
     }

@@ -224,6 +224,14 @@ impl Wire {
         self.read_answer(true).await.unwrap_or_else(|broken| panic!("no answer: {broken:?}"))
     }
 
+    /// Reads the next answer, to a HEAD request or not.
+    ///
+    /// # Panics
+    /// If it does not come whole, or is not one.
+    pub async fn next(&mut self, to_head: bool) -> Answer {
+        if to_head { self.answer_to_head().await } else { self.answer().await }
+    }
+
     /// Reads the next answer, when failing is what is tested.
     ///
     /// # Errors

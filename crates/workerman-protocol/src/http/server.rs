@@ -360,7 +360,8 @@ impl Protocol for Http {
 
     fn decode(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         loop {
-            if self.front.is_some() {
+            // Without a front there may be a refusal whose turn has come.
+            if self.front.is_some() || self.more.is_some() {
                 self.proceed(cx)?;
             }
             if self.bits & OVER != 0 {

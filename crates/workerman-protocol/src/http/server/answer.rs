@@ -7,7 +7,7 @@ use super::super::coding::compress;
 use super::super::link::Answer;
 use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD, UPGRADES};
 use super::super::{Body, BodyError, Error, Response, StatusCode};
-use super::receive::Receiving;
+use super::receive::{CONTINUE, Receiving};
 use super::write::{self, Length};
 use super::{DROPPED, Exchange, Http, LEAVING, OVER, Stage};
 use crate::Context;
@@ -193,8 +193,17 @@ impl Http {
         if self.bits & LEAVING != 0 && self.is_alone() {
             exchange.flags |= CLOSE;
         }
-        if self.is_alone() && self.receiving().is_some_and(|receiving| !receiving.can_be_left()) {
-            exchange.flags |= CLOSE;
+        if self.is_alone() {
+            let streams = response.body_ref().as_bytes().is_none() && exchange.flags & HEAD == 0;
+            if let Some(receiving) = self.receiving() {
+                if streams && receiving.continues() {
+                    // An answer that goes on may be made of a body which nobody has asked for yet.
+                    cx.reply().put_slice(CONTINUE);
+                }
+                if !receiving.can_be_left() {
+                    exchange.flags |= CLOSE;
+                }
+            }
         }
         if let Some(settings) = &self.config.compression {
             response = compress(response, exchange.coding, exchange.flags & HEAD != 0, settings);

@@ -15,6 +15,9 @@ use crate::{Context, Decoded, take};
 /// Most bytes of a body that nobody reads that are thrown away to keep its connection: 64 KiB.
 pub(super) const DRAIN: u64 = 64 * 1024;
 
+/// RFC 9110 section 15.2.1.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// A body that has not arrived whole.
 pub(super) struct Receiving {
     left: Left,
@@ -101,6 +104,12 @@ impl Receiving {
         };
         // A client that was never told to continue may send its body or not: nobody knows what comes next.
         !self.expects && (reader || matches!(self.left, Left::Length(left) if left <= DRAIN))
+    }
+
+    /// Whether the client is to be told to continue before an answer begins: it waits for that, and somebody has its body.
+    pub(super) fn continues(&mut self) -> bool {
+        let reader = matches!(&self.to, To::Reader(Some(feed)) if feed.room() != Room::Deaf);
+        reader && std::mem::take(&mut self.expects)
     }
 
     /// Whether the client waits to be told to continue, and nobody has asked for its body yet.
@@ -220,10 +229,10 @@ impl Http {
                     receiving.expects = false;
                 } else if receiving.expects && wanted && alone && nothing {
                     receiving.expects = false;
-                    // RFC 9110 section 15.2.1; behind the answers of earlier requests.
+                    // Behind the answers of earlier requests.
                     let waits = self.front.is_some_and(|front| front.stage == Stage::Waiting);
                     if waits {
-                        cx.reply().put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        cx.reply().put_slice(CONTINUE);
                     }
                 }
                 Ok(Received::Need(more))
