@@ -100,6 +100,8 @@ mod take;
 pub mod testing;
 #[cfg(feature = "text")]
 mod text;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use context::{Context, Handle, SendingHalf, SendingHandle};
 #[cfg(any(feature = "text", feature = "frame"))]
