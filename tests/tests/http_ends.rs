@@ -245,6 +245,27 @@ fn a_client_may_end_its_stream_and_still_read(ground: &Ground) {
 }
 on_all_grounds!(a_client_may_end_its_stream_and_still_read);
 
+#[test]
+fn an_answer_behind_the_end_of_the_clients_stream_says_close() {
+    let worker = Ground::perfect().worker().on_message_async(async |_, request: Request| {
+        let _ = workerman::sleep(SECOND).await;
+        if request.path() == "/stream" {
+            return Response::stream(Pieces::new(3, 1000).every(SECOND));
+        }
+        "late".into()
+    });
+    Ground::perfect().run(worker, async |guest| {
+        for path in ["/", "/stream"] {
+            let mut wire = guest.connect().await;
+            wire.say(get(path) + &get(path)).await;
+            wire.finish().await;
+            assert!(!wire.answer().await.closes(), "one more request is there");
+            assert!(wire.answer().await.closes());
+            wire.is_over().await;
+        }
+    });
+}
+
 fn nothing_is_read_behind_the_last_request(ground: &Ground) {
     let seen = Seen::default();
     let (notes, all) = (seen.clone(), seen.clone());

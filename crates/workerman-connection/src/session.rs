@@ -212,6 +212,11 @@ impl<P: Protocol> Session<P> {
         self.ended
     }
 
+    /// Whether the peer has ended its stream, and all of it has been decoded.
+    fn has_ended(&self) -> bool {
+        self.ended && self.input.is_empty()
+    }
+
     /// Number of received bytes that are not decoded.
     pub fn undecoded(&self) -> usize {
         self.input.len()
@@ -229,6 +234,7 @@ impl<P: Protocol> Session<P> {
 
     fn context<'a>(
         role: Role,
+        ended: bool,
         turn: &'a mut Turn<'_>,
         sending: &'a dyn SendingHalf<P::Sending>,
     ) -> Context<'a, P> {
@@ -236,6 +242,7 @@ impl<P: Protocol> Session<P> {
             .with_queued(turn.queued)
             .with_handling(turn.handling)
             .with_parked(turn.parked)
+            .with_ended(ended)
     }
 
     /// Opens the protocol: the connection, and the layer if there is one, is up.
@@ -250,7 +257,7 @@ impl<P: Protocol> Session<P> {
         if self.stage == Stage::Handshake {
             self.stage = Stage::Open;
         }
-        let mut cx = Self::context(self.role, turn, sending);
+        let mut cx = Self::context(self.role, self.has_ended(), turn, sending);
         self.protocol.open(&mut cx)?;
         let tick = self.protocol.tick(&mut cx)?;
         self.set_tick(tick);

@@ -63,6 +63,7 @@ pub struct Context<'a, P: Protocol> {
     waited: usize,
     handling: bool,
     parked: bool,
+    ended: bool,
 }
 
 impl<'a, P: Protocol> Context<'a, P> {
@@ -87,6 +88,7 @@ impl<'a, P: Protocol> Context<'a, P> {
             waited: 0,
             handling: false,
             parked: false,
+            ended: false,
         }
     }
 
@@ -108,6 +110,13 @@ impl<'a, P: Protocol> Context<'a, P> {
     #[must_use]
     pub fn with_parked(mut self, parked: bool) -> Self {
         self.parked = parked;
+        self
+    }
+
+    /// Sets whether the peer has ended its stream, and all of it has been decoded; default no.
+    #[must_use]
+    pub fn with_ended(mut self, ended: bool) -> Self {
+        self.ended = ended;
         self
     }
 
@@ -157,6 +166,12 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// itself the last.
     pub fn parked(&self) -> bool {
         self.parked
+    }
+
+    /// Whether the peer has ended its stream and nothing of it is left to decode: no message comes behind those that were
+    /// decoded. A peer that has said all may still read.
+    pub fn ended(&self) -> bool {
+        self.ended
     }
 
     /// The peer's IP address and port; `None` for a unix socket, or where there is no peer.

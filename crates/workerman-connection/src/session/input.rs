@@ -177,7 +177,7 @@ impl<P: Protocol> Session<P> {
             self.input.clear();
             return Step::Need(1);
         }
-        let mut cx = Self::context(self.role, turn, sending);
+        let mut cx = Self::context(self.role, self.has_ended(), turn, sending);
         match self.protocol.decode(&mut self.input, &mut cx) {
             Ok(Decoded::Message(message)) => Step::Message(message),
             Ok(Decoded::Event(event)) => Step::Event(event),

@@ -21,7 +21,8 @@ impl<P: Protocol> Session<P> {
             return Ok(());
         }
         let before = turn.reply.len();
-        let answered = self.protocol.answer(message, &mut Self::context(self.role, turn, sending));
+        let answered =
+            self.protocol.answer(message, &mut Self::context(self.role, self.has_ended(), turn, sending));
         answered.inspect_err(|_| turn.reply.truncate(before))
     }
 
@@ -37,7 +38,7 @@ impl<P: Protocol> Session<P> {
         if self.stage != Stage::Open {
             return Ok(());
         }
-        self.protocol.pump(&mut Self::context(self.role, turn, sending))
+        self.protocol.pump(&mut Self::context(self.role, self.has_ended(), turn, sending))
     }
 
     /// Whether an answer that has begun is still being made.
@@ -60,12 +61,12 @@ impl<P: Protocol> Session<P> {
         if self.stage != Stage::Open {
             return Recovery::End;
         }
-        self.protocol.failed(failure, &mut Self::context(self.role, turn, sending))
+        self.protocol.failed(failure, &mut Self::context(self.role, self.has_ended(), turn, sending))
     }
 
     /// This side drains: asks the protocol what to say and when to end.
     pub fn goodbye(&mut self, turn: &mut Turn<'_>, sending: &dyn SendingHalf<P::Sending>) -> Goodbye {
-        let goodbye = self.protocol.goodbye(&mut Self::context(self.role, turn, sending));
+        let goodbye = self.protocol.goodbye(&mut Self::context(self.role, self.has_ended(), turn, sending));
         self.leave(goodbye, CloseReason::Shutdown);
         goodbye
     }
@@ -78,7 +79,8 @@ impl<P: Protocol> Session<P> {
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Goodbye {
-        let goodbye = self.protocol.close(code, reason, &mut Self::context(self.role, turn, sending));
+        let goodbye =
+            self.protocol.close(code, reason, &mut Self::context(self.role, self.has_ended(), turn, sending));
         self.leave(goodbye, CloseReason::Local);
         goodbye
     }
@@ -99,7 +101,7 @@ impl<P: Protocol> Session<P> {
             _ => Deadline::Idle,
         };
         if self.stage == Stage::Open {
-            self.protocol.timeout(which, &mut Self::context(self.role, turn, sending));
+            self.protocol.timeout(which, &mut Self::context(self.role, self.has_ended(), turn, sending));
         }
     }
 
@@ -114,7 +116,7 @@ impl<P: Protocol> Session<P> {
     ) -> Result<(), P::Error> {
         self.set_tick(None);
         if self.stage == Stage::Open {
-            let tick = self.protocol.tick(&mut Self::context(self.role, turn, sending))?;
+            let tick = self.protocol.tick(&mut Self::context(self.role, self.has_ended(), turn, sending))?;
             self.set_tick(tick);
         }
         Ok(())

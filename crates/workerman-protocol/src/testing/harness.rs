@@ -454,7 +454,8 @@ impl<P: Protocol> Harness<P> {
             Waker::noop(),
         )
         .with_queued(self.queued)
-        .with_parked(self.parked);
+        .with_parked(self.parked)
+        .with_ended(self.fin && self.input.is_empty());
         call(&mut self.protocol, &mut self.input, &mut cx)
     }
 

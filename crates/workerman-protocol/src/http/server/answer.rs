@@ -234,9 +234,13 @@ impl Http {
             exchange.flags |= CLOSE;
         }
         let date = cx.unix_seconds();
+        // Nothing comes behind what a client that has ended its stream has asked: RFC 9112 section 9.6 wants that said.
+        // The end itself is the matter of `eof`.
+        let ended = cx.ended() && self.is_alone();
+        let flags = if ended { exchange.flags | CLOSE } else { exchange.flags };
         let out = cx.reply();
-        let close = write::head(&response, length, exchange.flags, switches, &self.config, date, out);
-        if close && !switches {
+        let close = write::head(&response, length, flags, switches, &self.config, date, out);
+        if close && !ended && !switches {
             exchange.flags |= CLOSE;
         }
         let mut sent = 0;

@@ -1,5 +1,7 @@
 //! Tests of the server's side: order, framing of answers, bodies both ways, refusals.
 
+mod answers;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
