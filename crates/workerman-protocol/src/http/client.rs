@@ -11,7 +11,7 @@
 //! response and decides how its body is framed, `download` reads the body.
 
 mod download;
-mod head;
+pub(super) mod head;
 mod request;
 #[cfg(test)]
 mod tests;

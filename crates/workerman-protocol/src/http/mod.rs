@@ -21,6 +21,8 @@ mod request;
 mod response;
 mod server;
 pub mod sse;
+#[cfg(feature = "websocket")]
+pub(crate) mod switch;
 
 pub use body::Body;
 pub use client::{ClientEvent, ClientQueue, ClientRequest, HttpClient};
@@ -30,6 +32,8 @@ pub use form::{FormValue, MAX_DEPTH, MAX_VARIABLES, Pairs};
 pub use head::{Fields, RequestHead, Version};
 pub use headers::Headers;
 pub use link::{Answers, Reply, ReplyError};
+#[cfg(feature = "websocket")]
+pub(crate) use parse::{is_host, is_token, is_token_byte};
 pub use request::{BadRequest, Request, RequestBuilder};
 pub use response::{ReadError, Response};
 pub use server::{Access, Admission, Http, RequestId};

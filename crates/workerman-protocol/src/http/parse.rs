@@ -12,9 +12,11 @@ use std::mem::MaybeUninit;
 
 use http::Method;
 
+#[cfg(feature = "websocket")]
+pub(crate) use self::host::is_host;
 pub(super) use self::scan::{Found, Scan};
 use self::tokens::Codings;
-pub(super) use self::tokens::{is_token, is_token_byte};
+pub(crate) use self::tokens::{is_token, is_token_byte};
 use super::link::Answers;
 use super::{RequestHead, Version};
 use crate::Handle;

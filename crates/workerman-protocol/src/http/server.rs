@@ -16,7 +16,7 @@ mod config;
 mod receive;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
-mod write;
+pub(super) mod write;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -4,6 +4,7 @@ mod client;
 mod close;
 mod config;
 mod error;
+pub mod handshake;
 mod message;
 mod server;
 mod utf8;

@@ -8,7 +8,7 @@ use crate::http::{Body, Error, Headers, Response, Version};
 
 /// How far an unfinished head has been looked at.
 #[derive(Default)]
-pub(super) struct Scan {
+pub(in crate::http) struct Scan {
     scanned: usize,
     /// Where the line begins that is not complete.
     line: usize,
@@ -18,7 +18,7 @@ pub(super) struct Scan {
 
 impl Scan {
     /// The length of the head, empty line included, once it is there. Nonsense is refused as early as it can be told.
-    pub(super) fn find(
+    pub(in crate::http) fn find(
         &mut self,
         input: &[u8],
         max_head: usize,
@@ -91,15 +91,15 @@ fn status_line(line: &[u8]) -> Result<(Version, StatusCode), Error> {
 
 /// A complete head, its fields checked.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) status: StatusCode,
+pub(in crate::http) struct Head {
+    pub(in crate::http) status: StatusCode,
     version: Version,
     headers: Headers,
 }
 
 /// Where the body of a response ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Framing {
+pub(in crate::http) enum Framing {
     /// There is none.
     None,
     Length(u64),
@@ -110,7 +110,7 @@ pub(super) enum Framing {
 
 impl Head {
     /// `head` is what [`Scan::find`] has found.
-    pub(super) fn parse(head: &Bytes) -> Result<Self, Error> {
+    pub(in crate::http) fn parse(head: &Bytes) -> Result<Self, Error> {
         let mut lines = Lines(head);
         let (version, status) = status_line(lines.next().unwrap_or_default())?;
         let mut headers = Headers::new();
@@ -135,7 +135,7 @@ impl Head {
         Ok(Self { status, version, headers })
     }
 
-    pub(super) fn into_response(self, body: Body) -> Response {
+    pub(in crate::http) fn into_response(self, body: Body) -> Response {
         let mut response = Response::new(self.status).body(body);
         response.version = Some(self.version);
         *response.headers_mut() = self.headers;
@@ -154,7 +154,7 @@ impl Head {
     }
 
     /// Where the body ends: RFC 9112 section 6.3, in its order.
-    pub(super) fn framing(&self, is_head: bool) -> Result<Framing, Error> {
+    pub(in crate::http) fn framing(&self, is_head: bool) -> Result<Framing, Error> {
         let mut lengths = self.headers.get_all(CONTENT_LENGTH);
         let length = lengths.next().map(content_length).transpose()?;
         if lengths.next().is_some() {

@@ -110,7 +110,7 @@ fn content_type(preset: Preset) -> &'static [u8] {
     }
 }
 
-fn status_line(status: StatusCode, out: &mut BytesMut) {
+pub(in crate::http) fn status_line(status: StatusCode, out: &mut BytesMut) {
     // RFC 9112 section 2.3: the server's version, not the client's.
     out.put_slice(b"HTTP/1.1 ");
     out.put_slice(status.as_str().as_bytes());
@@ -121,10 +121,16 @@ fn status_line(status: StatusCode, out: &mut BytesMut) {
 }
 
 /// A field line, its name as it is usually written.
-pub(super) fn field(name: &HeaderName, value: &[u8], out: &mut BytesMut) {
+pub(in crate::http) fn field(name: &HeaderName, value: &[u8], out: &mut BytesMut) {
     let mut upper = true;
-    out.reserve(name.as_str().len() + value.len() + 4);
-    for byte in name.as_str().bytes() {
+    let mut rest = name.as_str();
+    out.reserve(rest.len() + value.len() + 4);
+    if let Some(behind) = rest.strip_prefix("sec-websocket") {
+        out.put_slice(b"Sec-WebSocket");
+        rest = behind;
+        upper = false;
+    }
+    for byte in rest.bytes() {
         out.put_u8(if upper { byte.to_ascii_uppercase() } else { byte });
         upper = byte == b'-';
     }

@@ -271,9 +271,20 @@ mod tests {
     #[test]
     fn what_is_no_origin_cannot_be_listed() {
         for wrong in [
-            "", "example.com", "https://", "https://example.com/", "https://example.com/page", "http://a b",
-            "https://*", "https://*.", "https://*.10.0.0.1", "*.example.com", "1://a", "https://user@example.com",
-            "https://example.com:99999", "https://ex*mple.com/x",
+            "",
+            "example.com",
+            "https://",
+            "https://example.com/",
+            "https://example.com/page",
+            "http://a b",
+            "https://*",
+            "https://*.",
+            "https://*.10.0.0.1",
+            "*.example.com",
+            "1://a",
+            "https://user@example.com",
+            "https://example.com:99999",
+            "https://ex*mple.com/x",
         ] {
             assert_eq!(Origins::listed([wrong]), Err(wrong.to_owned()));
         }
