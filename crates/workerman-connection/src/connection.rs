@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use workerman_event::Address;
-use workerman_protocol::Protocol;
+use workerman_protocol::{self as protocol, Protocol};
 
 use crate::endpoint;
 use crate::pipe;
@@ -57,7 +57,7 @@ impl<P: Protocol> Connection<P> {
     }
 
     /// Queues what [`Protocol::encode_shared`] made of a message.
-    pub(crate) fn send_shared(&self, shared: &Bytes) -> Result<Sent, SendError<P::Error>> {
+    pub(crate) fn send_shared(&self, shared: &protocol::Shared) -> Result<Sent, SendError<P::Error>> {
         self.0.push(shared.len(), |sending, out| P::append_shared(sending, shared, out))
     }
 

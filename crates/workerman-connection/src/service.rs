@@ -4,8 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bytes::Bytes;
-use workerman_protocol::{Outbox, Protocol};
+use workerman_protocol::{Outbox, Protocol, Shared};
 
 use crate::remote::Remote;
 use crate::shared::RESERVED;
@@ -288,7 +287,7 @@ impl<P: Protocol> Service<P> {
 }
 
 /// Encodes a message for many connections.
-fn share<P: Protocol>(message: P::Outgoing) -> Result<Bytes, SendError<P::Error>> {
+fn share<P: Protocol>(message: P::Outgoing) -> Result<Shared, SendError<P::Error>> {
     if let Some(shared) = P::encode_shared(&message) {
         return Ok(shared);
     }
@@ -297,7 +296,7 @@ fn share<P: Protocol>(message: P::Outgoing) -> Result<Bytes, SendError<P::Error>
     }
     let mut out = Outbox::new();
     P::encode(&mut P::Sending::default(), message, &mut out).map_err(SendError::Encode)?;
-    Ok(out.into_bytes())
+    Ok(out.into_bytes().into())
 }
 
 /// Where a walk over connections goes on.

@@ -21,6 +21,18 @@ pub trait SendingHalf<S> {
         None
     }
 
+    /// Releases the senders of a connection that holds them: what they have sent is put into `reply`, behind what is there
+    /// already. Default: there are none.
+    fn release(&self, reply: &mut Outbox) {
+        let _ = reply;
+    }
+
+    /// From now on each send gets a sending half made by [`Protocol::free`] of these bits; what was sent before and is
+    /// not held is put into `reply`. Default: nothing.
+    fn free(&self, bits: u8, reply: &mut Outbox) {
+        let _ = (bits, reply);
+    }
+
     /// A handle of the connection that can be kept and sent to other threads, where there is one; default `None`.
     fn handle(&self) -> Option<Handle<S>> {
         None
@@ -145,6 +157,27 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// It is sent in order with what the application sends, and counts towards the same marks.
     pub fn reply(&mut self) -> &mut Outbox {
         self.reply
+    }
+
+    /// Releases the senders, which a protocol that [holds](Protocol::HOLDS) them does once: when its handshake is done,
+    /// or in [`open`](Protocol::open).
+    ///
+    /// The order on the wire is: what is in [`reply`](Self::reply) now, what has been sent until now, what is put or sent
+    /// later. So the last words of the handshake are put before. Again, or without the constant, it does nothing.
+    pub fn release(&mut self) {
+        self.sending.release(self.reply);
+    }
+
+    /// Declares that from now on the encoder of this connection needs nothing but these bits.
+    ///
+    /// Then each send, inside callbacks without a lock, gets a sending half of its own that [`Protocol::free`] makes of
+    /// them; nothing is kept of it, and what it has encoded can be taken back, as with a sending half of size zero. What
+    /// was in the sending half is dropped, and [`sending`](Self::sending) reaches such a passing one as well.
+    ///
+    /// A protocol calls it at most once in a connection, before the [release](Self::release) or in
+    /// [`open`](Protocol::open).
+    pub fn free(&mut self, bits: u8) {
+        self.sending.free(bits, self.reply);
     }
 
     /// Number of bytes that wait for the peer: those that waited when the connection began to handle what has arrived,

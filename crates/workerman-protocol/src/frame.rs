@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::{CodecError, Context, DEFAULT_MAX_MESSAGE, Decoded, Event, Outbox, Protocol, take};
+use crate::{CodecError, Context, DEFAULT_MAX_MESSAGE, Decoded, Event, Outbox, Protocol, Shared, take};
 
 /// Bytes of the length field in front of each frame.
 const HEADER: usize = 4;
@@ -104,12 +104,12 @@ impl Protocol for Frame {
         Ok(())
     }
 
-    fn encode_shared(message: &Bytes) -> Option<Bytes> {
+    fn encode_shared(message: &Bytes) -> Option<Shared> {
         let header = header(message).ok()?;
         let mut frame = BytesMut::with_capacity(HEADER + message.len());
         frame.put_slice(&header);
         frame.put_slice(message);
-        Some(frame.freeze())
+        Some(frame.freeze().into())
     }
 
     fn max_message(&self) -> usize {

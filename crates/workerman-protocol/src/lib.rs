@@ -28,6 +28,10 @@
 //! rest. A message for a thousand connections is encoded once, if its bytes are the same for all
 //! ([`Protocol::encode_shared`]).
 //!
+//! A protocol with a handshake has its senders *held* until it is done ([`Protocol::HOLDS`]); one whose encoder needs no
+//! state but what the handshake has agreed on sets its sending half *free* then ([`Context::free`]), and is as fast as
+//! one without state.
+//!
 //! # The codecs
 //! | codec | feature | messages |
 //! |---|---|---|
@@ -84,6 +88,7 @@
 mod context;
 #[cfg(any(feature = "text", feature = "frame"))]
 mod error;
+mod farewell;
 #[cfg(feature = "frame")]
 mod frame;
 #[cfg(feature = "http")]
@@ -95,6 +100,7 @@ mod protocol;
 mod random;
 #[cfg(feature = "raw")]
 mod raw;
+mod shared;
 mod take;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -106,6 +112,7 @@ pub mod websocket;
 pub use context::{Context, Handle, SendingHalf, SendingHandle};
 #[cfg(any(feature = "text", feature = "frame"))]
 pub use error::CodecError;
+pub use farewell::Farewell;
 #[cfg(feature = "frame")]
 pub use frame::Frame;
 #[cfg(feature = "text")]
@@ -117,6 +124,7 @@ pub use protocol::{
 pub use random::Random;
 #[cfg(feature = "raw")]
 pub use raw::Raw;
+pub use shared::Shared;
 pub use take::{COPY_UP_TO, take};
 #[cfg(feature = "text")]
 pub use text::Text;

@@ -5,9 +5,9 @@ use std::error::Error;
 use std::fmt;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use crate::{Context, Outbox};
+use crate::{Context, Farewell, Outbox, Shared};
 
 /// Most bytes that one undecoded message may take on the wire, unless a protocol says otherwise: 10 MiB.
 #[doc(alias = "maxPackageSize")]
@@ -38,7 +38,8 @@ pub trait Protocol: Sized + Send + 'static {
     type Error: Error + Send + Sync + 'static;
     /// The state of the sending half; `()` where the encoder needs none.
     ///
-    /// A type of size zero makes sends inside callbacks free of locks. Otherwise it lives under the connection's lock.
+    /// A type of size zero makes sends inside callbacks free of locks, and so does [`Context::free`]. Otherwise it lives
+    /// under the connection's lock.
     type Sending: Default + Send + 'static;
 
     /// Whether the decoding half writes the answers; default no.
@@ -50,6 +51,18 @@ pub trait Protocol: Sized + Send + 'static {
     /// it, one of which is called after each send. So all that is said is said by the decoding half, and its replies need no
     /// ordering against the encoder's: they go where the loop writes from, however large the sending half is.
     const ANSWERS: bool = false;
+
+    /// Whether a connection begins with its senders *held*; default no.
+    ///
+    /// For a protocol with a handshake, before whose end no message may go out. What the application sends, inside
+    /// callbacks or elsewhere, is then kept apart until [`Context::release`], in the order of the sends, up to the
+    /// high-water mark. It is encoded at once, while nothing is negotiated yet: so what the encoder makes before the
+    /// release must be valid whatever the handshake will agree on. What this protocol itself puts into
+    /// [`Context::reply`] is not held.
+    ///
+    /// A connection that ends before the release drops what is held; that of a client which connects again keeps it for
+    /// the next one, and is held anew. Without effect together with [`ANSWERS`](Self::ANSWERS).
+    const HOLDS: bool = false;
 
     /// Decodes the next message from the front of `input`.
     ///
@@ -93,25 +106,36 @@ pub trait Protocol: Sized + Send + 'static {
         0
     }
 
+    /// The sending half of a connection that has set it free with these bits ([`Context::free`]); default
+    /// `Default::default()`.
+    ///
+    /// Made for each send, and forgotten after it: it must cost next to nothing.
+    #[inline]
+    fn free(bits: u8) -> Self::Sending {
+        let _ = bits;
+        Self::Sending::default()
+    }
+
     /// Encodes a message once for many connections, or `None` if these bytes would differ between connections.
     ///
     /// A protocol with a stateless sending half (size zero) need not implement it: it is encoded once anyway.
-    fn encode_shared(message: &Self::Outgoing) -> Option<Bytes> {
+    fn encode_shared(message: &Self::Outgoing) -> Option<Shared> {
         let _ = message;
         None
     }
 
-    /// Appends what [`encode_shared`](Self::encode_shared) made; a protocol whose state can forbid it says so here.
+    /// Appends what [`encode_shared`](Self::encode_shared) made, or the other form of it that this connection takes
+    /// ([`Shared::memo`]); a protocol whose state can forbid it says so here.
     ///
     /// # Errors
     /// The connection is in a state in which the message may not be sent.
     fn append_shared(
         sending: &mut Self::Sending,
-        shared: &Bytes,
+        shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), Self::Error> {
         let _ = sending;
-        out.put_bytes(shared.clone());
+        out.put_bytes(shared.bytes().clone());
         Ok(())
     }
 
@@ -221,6 +245,9 @@ pub trait Protocol: Sized + Send + 'static {
     /// [`Deadline::Idle`] and [`Deadline::Body`] with each arrival of bytes, but not [`Deadline::Handshake`] and
     /// [`Deadline::Head`], which a slow peer must not be able to stretch; a head behind a message that was handled in the
     /// batch is a new one.
+    ///
+    /// While the application is at work the deadlines rest, except [`Deadline::Handshake`], to whose end its decision
+    /// belongs: a protocol that does not want that answers [`Deadline::None`] meanwhile.
     fn deadline(&self) -> Deadline {
         Deadline::Idle
     }
@@ -228,6 +255,13 @@ pub trait Protocol: Sized + Send + 'static {
     /// A deadline has passed; the connection ends after what is put into [`Context::reply`] here.
     fn timeout(&mut self, which: Deadline, cx: &mut Context<'_, Self>) {
         let _ = (which, cx);
+    }
+
+    /// What the two sides told each other about the end, where the protocol has words for it; default nothing.
+    ///
+    /// Asked once, when the connection has ended: the application is told this in place of what the connection knows.
+    fn farewell(&self) -> Option<Farewell> {
+        None
     }
 
     /// Gives up the connection to another protocol: returns the bytes that are not decoded yet, oldest first.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Context, Decoded, Event, Outbox, Protocol, take};
+use crate::{Context, Decoded, Event, Outbox, Protocol, Shared, take};
 
 /// Bytes as they come: a message is whatever had arrived, and what is sent is sent as it is.
 ///
@@ -55,8 +55,8 @@ impl Protocol for Raw {
         Ok(())
     }
 
-    fn encode_shared(message: &Bytes) -> Option<Bytes> {
-        Some(message.clone())
+    fn encode_shared(message: &Bytes) -> Option<Shared> {
+        Some(message.clone().into())
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use workerman_protocol::testing::{Ended, Harness, Seen, every_split, limits, random_splits, round_trip};
 use workerman_protocol::{
-    Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role, take,
+    Context, Deadline, Decoded, Eof, Event, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role,
+    Shared, take,
 };
 
 /// Messages of three bytes, with a defect to choose.
@@ -79,17 +80,17 @@ impl Protocol for Broken {
         Ok(())
     }
 
-    fn encode_shared(message: &Bytes) -> Option<Bytes> {
-        Some(message.clone())
+    fn encode_shared(message: &Bytes) -> Option<Shared> {
+        Some(message.clone().into())
     }
 
     fn append_shared(
         sending: &mut Option<Defect>,
-        shared: &Bytes,
+        shared: &Shared,
         out: &mut Outbox,
     ) -> Result<(), Infallible> {
         let garbles = *sending == Some(Defect::GarblesShared);
-        out.put_bytes(if garbles { Bytes::from_static(b"???") } else { shared.clone() });
+        out.put_bytes(if garbles { Bytes::from_static(b"???") } else { shared.bytes().clone() });
         Ok(())
     }
 
@@ -459,4 +460,68 @@ fn answers_of_the_application_unblock() {
     let transcript = every_split(make, b"ab?c");
     assert_eq!(transcript.messages().collect::<String>(), "abc$");
     assert_eq!(transcript.output, "partial Apartial Bat 0 partial Cpartial $");
+}
+
+/// Lines that wait for a line of the peer, which is what each is marked with then.
+#[derive(Default)]
+struct Marked(bool);
+
+impl Protocol for Marked {
+    type Incoming = Infallible;
+    type Outgoing = &'static str;
+    type Event = Event;
+    type Error = Infallible;
+    type Sending = Option<char>;
+
+    const HOLDS: bool = true;
+
+    fn decode(
+        &mut self,
+        input: &mut BytesMut,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<Decoded<Self>, Infallible> {
+        while let [mark, ..] = input[..] {
+            let _ = take(input, 1);
+            if mark == b'!' {
+                cx.reply().put_slice(b"hello ");
+                cx.release();
+            } else if std::mem::replace(&mut self.0, true) {
+                // Seen by nobody: what is left in a passing half is forgotten.
+                cx.sending(|sending| *sending = Some('?'));
+            } else {
+                cx.free(mark);
+            }
+        }
+        Ok(Decoded::Need(1))
+    }
+
+    fn encode(sending: &mut Option<char>, message: &'static str, out: &mut Outbox) -> Result<(), Infallible> {
+        out.put_slice(sending.map_or(String::new(), String::from).as_bytes());
+        out.put_slice(message.as_bytes());
+        *sending = Some('x');
+        Ok(())
+    }
+
+    fn free(bits: u8) -> Option<char> {
+        Some(bits.into())
+    }
+}
+
+#[test]
+fn a_harness_holds_and_frees_like_a_connection() {
+    let mut harness = Harness::new(Marked::default(), Instant::now());
+    harness.send("a ").unwrap();
+    harness.send("b ").unwrap();
+    assert_eq!(harness.output(), "");
+    harness.feed(b"-");
+    harness.send("c ").unwrap();
+    assert_eq!(harness.output(), "");
+    harness.feed(b"!");
+    assert_eq!(harness.output(), "hello a xb -c ");
+    harness.feed(b"+");
+    harness.send("d ").unwrap();
+    harness.send("e ").unwrap();
+    assert_eq!(harness.output(), "-d -e ");
+    harness.feed(b"!");
+    assert_eq!(harness.output(), "hello ");
 }

@@ -1,6 +1,5 @@
 //! A protocol driven by hand: no socket, and time that passes when told.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::half::Half;
 use super::{Ended, Seen, Transcript};
-use crate::{
-    Context, Deadline, Decoded, Eof, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role, SendingHalf,
-};
+use crate::{Context, Deadline, Decoded, Eof, Failure, Goodbye, Outbox, Protocol, Random, Recovery, Role};
 
 /// Most calls in a row that may make no progress before the harness calls it an endless loop.
 const PATIENCE: usize = 10_000;
@@ -43,7 +41,7 @@ type Answer<P> = Box<dyn FnMut(&<P as Protocol>::Incoming) -> Option<<P as Proto
 /// ```
 pub struct Harness<P: Protocol> {
     protocol: P,
-    sending: Half<P::Sending>,
+    sending: Half<P>,
     role: Role,
     random: Random,
     now: Instant,
@@ -67,29 +65,12 @@ pub struct Harness<P: Protocol> {
     answer: Option<Answer<P>>,
 }
 
-/// The sending half, and whose it is.
-#[derive(Default)]
-struct Half<S> {
-    state: RefCell<S>,
-    peer: Option<SocketAddr>,
-}
-
-impl<S> SendingHalf<S> for Half<S> {
-    fn with(&self, with: &mut dyn FnMut(&mut S)) {
-        self.state.with(with);
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer
-    }
-}
-
 impl<P: Protocol> Harness<P> {
     /// A harness around `protocol`: the server's side, at the instant `now`, on the first day of 1970, seed 0.
     pub fn new(protocol: P, now: Instant) -> Self {
         Self {
             protocol,
-            sending: Half::default(),
+            sending: Half::new(),
             role: Role::Server,
             random: Random::new(0),
             now,
@@ -246,7 +227,8 @@ impl<P: Protocol> Harness<P> {
         }
     }
 
-    /// Sends a message, as the application would at any time.
+    /// Sends a message, as the application would at any time; it is in the output once the protocol has released its
+    /// senders ([`Protocol::HOLDS`]).
     ///
     /// # Errors
     /// It cannot be encoded; nothing of it is in the output then.
@@ -308,9 +290,7 @@ impl<P: Protocol> Harness<P> {
     pub fn send_shared(&mut self, message: &P::Outgoing) -> Result<bool, P::Error> {
         self.open();
         let Some(shared) = P::encode_shared(message) else { return Ok(false) };
-        let before = self.output.len();
-        P::append_shared(&mut self.sending.state.borrow_mut(), &shared, &mut self.output)
-            .inspect_err(|_| self.output.truncate(before))?;
+        self.sending.encode(&mut self.output, |sending, out| P::append_shared(sending, &shared, out))?;
         Ok(true)
     }
 
@@ -460,9 +440,7 @@ impl<P: Protocol> Harness<P> {
     }
 
     fn encode(&mut self, message: P::Outgoing) -> Result<(), P::Error> {
-        let before = self.output.len();
-        P::encode(&mut self.sending.state.borrow_mut(), message, &mut self.output)
-            .inspect_err(|_| self.output.truncate(before))
+        self.sending.encode(&mut self.output, |sending, out| P::encode(sending, message, out))
     }
 
     /// What a handler has returned.

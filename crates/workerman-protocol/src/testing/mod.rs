@@ -31,6 +31,7 @@
 //! ```
 
 mod checks;
+mod half;
 mod harness;
 mod transcript;
 
