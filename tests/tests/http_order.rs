@@ -588,9 +588,9 @@ fn requests_are_not_handled_while_nobody_reads_their_answers() {
         let (mut reads, mut says) = guest.connect().await.split();
         let reading = async {
             guest.sleep(Duration::from_secs(100)).await;
-            // The high-water mark, what is in flight, and one answer more.
+            // What makes an answer count as in flight, and one answer more.
             let ahead = handled.load(Ordering::SeqCst) * 10_000;
-            assert!((1_000_000..1_300_000).contains(&ahead), "{ahead} bytes of answers were made");
+            assert!((64 * 1024..=150_000).contains(&ahead), "{ahead} bytes of answers were made");
             for _ in 0..ALL {
                 assert_eq!(reads.answer().await.body.len(), 10_000);
             }

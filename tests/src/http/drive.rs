@@ -27,7 +27,7 @@ pub fn exchange<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
         harness.feed(piece);
         output.extend_from_slice(&harness.output());
     }
-    Exchange { output, ended: harness.is_finished() || !harness.is_open() }
+    Exchange { output, ended: harness.is_finished() || !harness.is_open(), half_closed: false }
 }
 
 /// The input in the pieces that `cuts` bound.
@@ -155,7 +155,7 @@ pub fn later(case: &Case) -> Result<(), String> {
             }
         }
         let ended = harness.is_finished() || !harness.is_open();
-        let late = essence(&Exchange { output: harness.output().to_vec(), ended });
+        let late = essence(&Exchange { output: harness.output().to_vec(), ended, half_closed: false });
         if late != whole {
             return Err(format!(
                 "{}: answered later, {most} at a time, it says {} (ended: {ended}) for {}",
@@ -209,7 +209,7 @@ pub fn streamed(case: &Case) -> Result<(), String> {
             }
         }
         let ended = harness.is_finished() || !harness.is_open();
-        let streamed = essence(&Exchange { output: harness.output().to_vec(), ended });
+        let streamed = essence(&Exchange { output: harness.output().to_vec(), ended, half_closed: false });
         if streamed != whole {
             return Err(format!(
                 "{}: with its body read as it comes in pieces of {size}, it says {} (ended: {ended}) for {}",

@@ -95,5 +95,5 @@ fn one(server: SocketAddr, case: &Case) -> Result<(), String> {
             output.truncate(at);
         }
     }
-    check(case, &Exchange { output, ended: ends }, !incomplete)
+    check(case, &Exchange { output, ended: ends, half_closed: !ends }, !incomplete)
 }

@@ -62,6 +62,8 @@ pub struct Http {
     number: u32,
     /// The request whose answer is next.
     front: Option<Exchange>,
+    /// Answers that were completed on top of a full queue and may not have left it.
+    unsent: u16,
     bits: u8,
 }
 
@@ -174,6 +176,15 @@ impl Http {
         let last = self.youngest().is_some_and(|last| last.flags & (CLOSE | UPGRADES | CONNECTS) != 0);
         // One that drains answers what it has handed out, and nothing behind.
         !last && self.bits & LEAVING == 0 && self.in_flight() < most
+    }
+
+    /// Whether the client has taken enough of what it asked for to be given more: an answer that waits for it counts as
+    /// one in flight, unless it is a small one.
+    fn has_room(&mut self, cx: &Context<'_, Self>) -> bool {
+        if cx.queued() == 0 {
+            self.unsent = 0;
+        }
+        self.in_flight() + usize::from(self.unsent) < self.config.pipeline
     }
 
     /// Forgets what an idle connection does without.
@@ -377,6 +388,9 @@ impl Protocol for Http {
                 }
             }
             if self.front.is_some() && !self.may_begin() {
+                return Ok(Decoded::Blocked);
+            }
+            if self.unsent > 0 && !input.is_empty() && !self.has_room(cx) {
                 return Ok(Decoded::Blocked);
             }
             if let Some(decoded) = self.head(input, cx)? {

@@ -348,6 +348,9 @@ impl Http {
         if self.config.records() {
             self.record_end(number, cx.now());
         }
+        if cx.queued() >= AT_A_TIME {
+            self.unsent = self.unsent.saturating_add(1);
+        }
         let Some(front) = self.front else { return };
         let close = front.flags & CLOSE != 0;
         if close || (self.bits & LEAVING != 0 && self.is_alone()) {

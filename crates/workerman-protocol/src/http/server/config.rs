@@ -86,7 +86,7 @@ impl Http {
     }
 
     fn with(config: Arc<Config>) -> Self {
-        Self { config, more: None, scan: Scan::default(), number: 0, front: None, bits: 0 }
+        Self { config, more: None, scan: Scan::default(), number: 0, front: None, unsent: 0, bits: 0 }
     }
 
     fn config(&mut self) -> &mut Config {
@@ -145,7 +145,8 @@ impl Http {
     /// How many requests of a connection may be in flight; default 1, at most 1024.
     ///
     /// With more than one, the next request is handed out while an earlier one, whose handler kept a
-    /// [`Reply`](crate::http::Reply), is unanswered. Answers leave in the order of the requests.
+    /// [`Reply`](crate::http::Reply), is unanswered. Answers leave in the order of the requests. One that makes more than
+    /// 64 KiB wait for the client counts as in flight until all of it is written: so many bodies are in memory at most.
     #[must_use]
     pub fn pipeline(mut self, requests: usize) -> Self {
         self.config().pipeline = requests.clamp(1, 1024);

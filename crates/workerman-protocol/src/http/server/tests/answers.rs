@@ -30,3 +30,29 @@ fn an_answer_says_that_the_connection_ends_behind_it_with_the_clients_stream() {
     old.answer_last(answer()).unwrap();
     assert_eq!(text(&mut old), close);
 }
+
+#[test]
+fn an_answer_that_waits_for_the_client_is_in_flight() {
+    let mut harness = harness(Http::new());
+    harness.feed(&[GET, GET, GET].concat());
+    assert_eq!(harness.messages().len(), 1);
+    harness.answer_last(Response::bytes(vec![b'b'; 100_000])).unwrap();
+    assert!(harness.is_blocked() && harness.messages().is_empty());
+    // Most of it is written: its memory is still in use.
+    assert!(harness.output().len() > 100_000);
+    harness.set_queued(1);
+    harness.feed(GET);
+    assert!(harness.is_blocked() && harness.messages().is_empty());
+    harness.set_queued(0);
+    harness.decode();
+    assert_eq!(harness.messages().len(), 1);
+    // A small one is not worth waiting for.
+    harness.set_queued(30_000);
+    harness.answer_last(Response::bytes(vec![b'b'; 10_000])).unwrap();
+    assert_eq!(harness.messages().len(), 1);
+    // It counts only for what comes next.
+    harness.answer_last(Response::bytes(vec![b'b'; 100_000])).unwrap();
+    harness.set_queued(100_000);
+    harness.feed(b"");
+    assert_eq!(harness.protocol().deadline(), Deadline::Idle);
+}
