@@ -12,7 +12,6 @@ use std::mem::MaybeUninit;
 
 use http::Method;
 
-#[cfg(feature = "websocket")]
 pub(crate) use self::host::is_host;
 pub(super) use self::scan::{Found, Scan};
 use self::tokens::Codings;
@@ -280,7 +279,7 @@ impl<'a> Seen<'a> {
     fn host(&self, version: Version) -> Result<(), Refusal> {
         match (self.host, self.hosts) {
             (_, 2..) => Err(refuse(400, "more than one Host")),
-            (Some(host), _) if !host::is_host(host) => Err(refuse(400, "an invalid Host")),
+            (Some(host), _) if !is_host(host) => Err(refuse(400, "an invalid Host")),
             (None, _) if version == Version::Http11 => Err(refuse(400, "no Host")),
             _ => Ok(()),
         }

@@ -88,7 +88,12 @@ impl Allowed {
             "null" => return Some(Self::Null),
             _ => {}
         }
-        if let Some((scheme, rest)) = text.split_once("://*.") {
+        let below = text.split_once("://*.");
+        // A star that is anywhere else is a part of a name, by the grammar, and a mistake.
+        if below.map_or(text, |(_, rest)| rest).contains('*') {
+            return None;
+        }
+        if let Some((scheme, rest)) = below {
             let mut below = Origin::parse(&format!("{scheme}://{rest}"))?;
             // Not of numbers: the parts of an address mean nothing to each other.
             if below.host.starts_with('[') || below.host.ends_with(|last: char| last.is_ascii_digit()) {

@@ -1,1 +1,4 @@
+mod client;
+mod hello;
 mod server;
+mod token;
