@@ -13,6 +13,8 @@ use crate::Outbox;
 
 /// Most bytes of a head, before its empty line, and of its first line.
 const HEAD: usize = 16 * 1024;
+/// Most bytes of a head, with its empty line.
+pub(crate) const MAX_HEAD: usize = HEAD + 4;
 const LINE: usize = 8 * 1024;
 /// Most fields.
 const FIELDS: usize = 100;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::Kind;
+use super::handshake::Policy;
 use crate::DEFAULT_MAX_MESSAGE;
 
 /// What the connections of one worker have in common.
@@ -23,8 +24,10 @@ pub(super) struct Config {
     pub(super) ping_after: Option<Duration>,
     /// How long the answer to it may take.
     pub(super) pong_within: Duration,
-    /// How long a closing handshake may take.
-    pub(super) close_within: Duration,
+    /// What a server demands of handshakes.
+    pub(super) policy: Policy,
+    /// The application decides about each of them.
+    pub(super) asks: bool,
     /// When times of connections are counted from.
     pub(super) start: OnceLock<Instant>,
 }
@@ -39,18 +42,20 @@ impl Default for Config {
             only: None,
             ping_after: Some(Duration::from_secs(30)),
             pong_within: Duration::from_secs(10),
-            close_within: Duration::from_secs(5),
+            policy: Policy::new(),
+            asks: false,
             start: OnceLock::new(),
         }
     }
 }
 
-/// The settings that both sides have; `$type` has a field `config: Arc<Config>`.
+/// The settings that both sides have; `$type` has a field `core: Core`.
 macro_rules! settings {
     ($type:ident) => {
         impl $type {
             fn with(mut self, set: impl FnOnce(&mut Config)) -> Self {
-                set(Arc::make_mut(&mut self.config));
+                set(Arc::make_mut(&mut self.core.config));
+                self.core = Core::new(self.core.config);
                 self
             }
 
@@ -108,13 +113,6 @@ macro_rules! settings {
             #[must_use]
             pub fn no_heartbeat(self) -> Self {
                 self.with(|config| config.ping_after = None)
-            }
-
-            /// Sets how long a closing handshake may take from this side's close frame; default 5 s. Then the connection
-            /// ends without it.
-            #[must_use]
-            pub fn close_timeout(self, time: Duration) -> Self {
-                self.with(|config| config.close_within = time)
             }
         }
     };

@@ -1,6 +1,7 @@
 //! What can go wrong.
 
 use super::CloseCode;
+use super::handshake::{HandshakeError, Refusal};
 
 /// Why a connection failed, or why something cannot be sent.
 ///
@@ -31,18 +32,24 @@ pub enum Error {
     /// The peer did not answer a ping in time.
     #[error("the peer did not answer a ping in time")]
     NoPong,
-    /// The peer ended the stream without a close frame.
-    #[error("the peer ended the stream without a close frame")]
-    NoClose,
-    /// The peer did not close in time.
-    #[error("the peer did not answer a close frame in time")]
-    CloseTimeout,
     /// A ping or pong to be sent is longer than 125 bytes (RFC 6455 section 5.5).
     #[error("a control frame of {length} bytes: at most 125 are possible")]
     ControlTooLong {
         /// Its length.
         length: usize,
     },
+    /// The system has no random numbers to give, so that nothing can be masked.
+    #[error("the system has no random numbers to give")]
+    NoRandom,
+    /// A handshake broke a rule or a limit, or came from a page that is not allowed.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+    /// The application's answer to a handshake cannot be sent; the client got a 500.
+    #[error("the answer to a handshake cannot be sent: {0}")]
+    Answer(Box<str>),
+    /// A client's handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
 }
 
 impl Error {

@@ -3,16 +3,30 @@
 mod client;
 mod close;
 mod config;
+mod core;
+mod ending;
 mod error;
+mod frame;
 pub mod handshake;
+mod heartbeat;
+mod mask;
 mod message;
+mod open;
+mod receive;
+mod send;
 mod server;
 mod utf8;
+mod validator;
 
 pub use client::WebsocketClient;
 pub use close::{CloseCode, CloseFrame};
 pub use error::Error;
+pub use handshake::Handshake;
+#[cfg(any(test, feature = "testing"))]
+pub use mask::seed_masking_keys;
 pub use message::{Fragment, Kind, Message, Outgoing};
+pub use open::Open;
+pub use send::Sending;
 pub use server::Websocket;
 pub use utf8::Utf8Bytes;
 
@@ -22,6 +36,10 @@ use bytes::Bytes;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// A handshake that the application decides about, where the settings say so.
+    Handshake(Handshake),
+    /// The handshake is complete: messages can come and go.
+    Open(Open),
     /// A ping. It has been answered already.
     Ping(Bytes),
     /// A pong, asked for or not.
