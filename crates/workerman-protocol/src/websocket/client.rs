@@ -50,6 +50,12 @@ impl WebsocketClient {
         Self { core: Core::new(config), hello, opening: Opening::New }
     }
 
+    /// Whether it owns nothing on the heap.
+    #[cfg(all(test, feature = "testing"))]
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_open() && self.core.more.is_none()
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.opening, Opening::Done)
     }

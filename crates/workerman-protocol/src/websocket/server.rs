@@ -86,6 +86,12 @@ impl Websocket {
         self.with(|config| config.asks = ask)
     }
 
+    /// Whether it owns nothing on the heap.
+    #[cfg(all(test, feature = "testing"))]
+    pub(super) fn is_idle(&self) -> bool {
+        self.opening.is_none() && self.core.more.is_none()
+    }
+
     /// A connection whose handshake is complete: another protocol has done it.
     pub(super) fn adopted(mut self, open: Open) -> Self {
         self.opening = Some(Box::new(Opening::Adopted(open)));
