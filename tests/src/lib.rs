@@ -15,5 +15,6 @@ pub mod serving;
 pub mod simulation;
 pub mod skip;
 pub mod toy;
+pub mod websocket;
 pub mod workers;
 pub mod xor;

@@ -1,0 +1,3 @@
+//! WebSocket: the conformance data, and what runs it.
+
+pub mod handshake;
