@@ -16,8 +16,6 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send, sockopt};
 
-/// Most bytes that are received at once.
-pub const BUFFER: usize = 64 * 1024;
 const EVENTS: usize = 256;
 /// The listener's event data; a connection's is its descriptor number.
 const LISTENER: u64 = u64::MAX;
@@ -27,13 +25,25 @@ pub trait Answer {
     /// What a connection keeps from one read to the next.
     type Rest: Default;
 
-    /// The bytes to send after `received`, at most [`BUFFER`] bytes, has arrived.
-    fn answer<'a>(&'a mut self, rest: &mut Self::Rest, received: &'a [u8]) -> &'a [u8];
+    /// Most bytes that are received at once.
+    const BUFFER: usize = 64 * 1024;
+
+    /// The bytes to send after `received`, at most [`BUFFER`](Self::BUFFER) bytes, has arrived.
+    fn answer<'a>(&'a mut self, rest: &mut Self::Rest, received: &'a [u8]) -> Reply<'a>;
 
     /// Whether a connection ends behind its first answer.
     fn ends(&self) -> bool {
         false
     }
+}
+
+/// Bytes to send, and to whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reply<'a> {
+    /// To the connection that sent something.
+    Back(&'a [u8]),
+    /// To all other connections.
+    Others(&'a [u8]),
 }
 
 /// Received bytes go back as they came.
@@ -44,8 +54,8 @@ impl Answer for Echo {
     type Rest = ();
 
     #[inline]
-    fn answer<'a>(&'a mut self, (): &mut (), received: &'a [u8]) -> &'a [u8] {
-        received
+    fn answer<'a>(&'a mut self, (): &mut (), received: &'a [u8]) -> Reply<'a> {
+        Reply::Back(received)
     }
 }
 
@@ -81,7 +91,7 @@ pub fn serve<A: Answer>(listener: &TcpListener, answers: A) -> io::Result<Infall
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     epoll::add(&poll, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     let mut floor =
-        Floor { answers, connections: Vec::new(), buffer: vec![0; BUFFER].into(), unsent: HashMap::new() };
+        Floor { answers, connections: Vec::new(), buffer: vec![0; A::BUFFER].into(), unsent: HashMap::new() };
     let mut events = Vec::with_capacity(EVENTS);
     loop {
         events.clear();
@@ -140,8 +150,8 @@ impl<A: Answer> Floor<A> {
     /// Answers until a short read, or until there is nothing left to read.
     #[inline]
     fn exchange(&mut self, index: usize, to_the_end: bool) -> Then {
-        let Some(connection) = &mut self.connections[index] else { return Then::Keep };
         loop {
+            let Some(connection) = &mut self.connections[index] else { return Then::Keep };
             let received = match recv(&connection.socket, &mut *self.buffer, RecvFlags::empty()) {
                 Ok((0, _)) => return Then::Close,
                 Ok((received, _)) => received,
@@ -149,20 +159,23 @@ impl<A: Answer> Floor<A> {
                 Err(Errno::INTR) => continue,
                 Err(_) => return Then::Close,
             };
-            let answer = self.answers.answer(&mut connection.rest, &self.buffer[..received]);
-            if !answer.is_empty() {
-                let sent = match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
-                    Ok(sent) => sent,
-                    Err(Errno::AGAIN | Errno::INTR) => 0,
-                    Err(_) => return Then::Close,
-                };
-                if sent < answer.len() {
-                    connection.stalled = true;
-                    self.unsent.insert(index, answer[sent..].to_vec());
-                    return Then::Keep;
-                }
-                if self.answers.ends() {
-                    return Then::Close;
+            match self.answers.answer(&mut connection.rest, &self.buffer[..received]) {
+                Reply::Others(bytes) => tell(&mut self.connections, &mut self.unsent, index, bytes),
+                Reply::Back([]) => {}
+                Reply::Back(answer) => {
+                    let sent = match send(&connection.socket, answer, SendFlags::NOSIGNAL) {
+                        Ok(sent) => sent,
+                        Err(Errno::AGAIN | Errno::INTR) => 0,
+                        Err(_) => return Then::Close,
+                    };
+                    if sent < answer.len() {
+                        connection.stalled = true;
+                        self.unsent.insert(index, answer[sent..].to_vec());
+                        return Then::Keep;
+                    }
+                    if self.answers.ends() {
+                        return Then::Close;
+                    }
                 }
             }
             if received < self.buffer.len() && !to_the_end {
@@ -191,5 +204,30 @@ impl<A: Answer> Floor<A> {
             return Then::Close;
         }
         self.exchange(index, true)
+    }
+}
+
+/// Sends `bytes` to all connections but the one at `from`.
+fn tell<R>(
+    connections: &mut [Option<Connection<R>>],
+    unsent: &mut HashMap<usize, Vec<u8>>,
+    from: usize,
+    bytes: &[u8],
+) {
+    if bytes.is_empty() {
+        return;
+    }
+    for (index, connection) in connections.iter_mut().enumerate() {
+        let Some(connection) = connection.as_mut().filter(|_| index != from) else { continue };
+        // Behind what waits already; and of a connection that fails, an event tells.
+        let sent = if connection.stalled {
+            0
+        } else {
+            send(&connection.socket, bytes, SendFlags::NOSIGNAL).unwrap_or(0)
+        };
+        if sent < bytes.len() {
+            connection.stalled = true;
+            unsent.entry(index).or_default().extend_from_slice(&bytes[sent..]);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What the bare epoll server answers to HTTP: fixed bytes for each so many bytes that arrive, nothing is parsed.
 
-use crate::floor::{Answer, BUFFER};
+use crate::floor::{Answer, Reply};
 use crate::http::{Case, Life};
 
 const HEAD: &str =
@@ -25,7 +25,7 @@ impl Fixed {
         response.extend_from_slice(case.requests().expected(0));
         Self {
             request,
-            responses: response.repeat(BUFFER / request + 1),
+            responses: response.repeat(Self::BUFFER / request + 1),
             response: response.len(),
             ends: case.life == Life::ServerEnds,
         }
@@ -37,10 +37,10 @@ impl Answer for Fixed {
     type Rest = usize;
 
     #[inline]
-    fn answer<'a>(&'a mut self, rest: &mut usize, received: &'a [u8]) -> &'a [u8] {
+    fn answer<'a>(&'a mut self, rest: &mut usize, received: &'a [u8]) -> Reply<'a> {
         let bytes = *rest + received.len();
         *rest = bytes % self.request;
-        &self.responses[..bytes / self.request * self.response]
+        Reply::Back(&self.responses[..bytes / self.request * self.response])
     }
 
     fn ends(&self) -> bool {
@@ -72,7 +72,7 @@ impl Answer for Bodies {
     type Rest = Vec<u8>;
 
     #[inline]
-    fn answer<'a>(&'a mut self, rest: &mut Vec<u8>, received: &'a [u8]) -> &'a [u8] {
+    fn answer<'a>(&'a mut self, rest: &mut Vec<u8>, received: &'a [u8]) -> Reply<'a> {
         let joined;
         let bytes = if rest.is_empty() {
             received
@@ -88,7 +88,7 @@ impl Answer for Bodies {
             self.out.extend_from_slice(&self.head);
             self.out.extend_from_slice(&request[self.body..]);
         }
-        &self.out
+        Reply::Back(&self.out)
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
             requests.renew(&mut next);
             let (mut reader, mut answered) = (Reader::default(), 0);
             for piece in requests.bytes().chunks(size) {
-                let mut answer = floor.answer(&mut rest, piece);
+                let Reply::Back(mut answer) = floor.answer(&mut rest, piece) else { panic!("for others") };
                 while !answer.is_empty() {
                     answered += usize::from(reader.read(&mut answer, requests.expected(answered)).unwrap());
                 }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn every_request_gets_a_right_answer() {
         for case in Case::ALL {
-            for size in [97, BUFFER] {
+            for size in [97, Fixed::BUFFER] {
                 if case.echoes() {
                     check(Bodies::new(&case), &case, size);
                 } else {
