@@ -1,5 +1,6 @@
 //! What a protocol is given with each call: time, chance, a place for its own replies, and the sending half.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,6 +50,11 @@ pub trait SendingHandle<S>: SendingHalf<S> + Send + Sync {
 
     /// Whether the connection is over: nobody will look any more.
     fn is_closed(&self) -> bool;
+
+    /// The connection itself, for whoever knows its type; default `None`.
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
 }
 
 impl<S> SendingHalf<S> for RefCell<S> {

@@ -140,6 +140,11 @@ impl RequestHead {
         self.half.as_ref()?.peer()
     }
 
+    /// A handle of the connection that it came on, where there is one: for what takes the connection over.
+    pub fn handle(&self) -> Option<&Handle<Answers>> {
+        self.half.as_ref()
+    }
+
     /// The length of the body: 0 where there is none, `None` for one in chunks.
     pub fn content_length(&self) -> Option<u64> {
         self.length

@@ -56,6 +56,18 @@ impl WebsocketClient {
         self.is_open() && self.core.more.is_none()
     }
 
+    /// Changes the request that opens the connection: sub-protocols, fields.
+    #[must_use]
+    pub fn request(mut self, change: impl FnOnce(Hello) -> Hello) -> Self {
+        self.hello = Arc::new(change(Arc::unwrap_or_clone(self.hello)));
+        self
+    }
+
+    /// The request that opens the connection.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.opening, Opening::Done)
     }

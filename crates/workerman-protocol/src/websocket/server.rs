@@ -9,10 +9,10 @@ use bytes::BytesMut;
 use super::config::{Config, settings};
 use super::core::{Core, Side};
 use super::frame::MAX_HEADER;
-use super::handshake::{Accepted, Accepting, Agreement, Policy, Refusal, Step};
+use super::handshake::{self, Accept, Accepted, Accepting, Agreement, Policy, Refusal, Step, Upgrade};
 use super::send::{self, Sending};
 use super::{CloseCode, Error, Event, Message, Open, Outgoing};
-use crate::http::{Response, switch};
+use crate::http::{Request, Response, switch};
 use crate::{
     Context, Deadline, Decoded, Eof, Failure, Farewell, Goodbye, Outbox, Protocol, Recovery, Shared,
 };
@@ -92,10 +92,36 @@ impl Websocket {
         self.opening.is_none() && self.core.more.is_none()
     }
 
-    /// A connection whose handshake is complete: another protocol has done it.
-    pub(super) fn adopted(mut self, open: Open) -> Self {
-        self.opening = Some(Box::new(Opening::Adopted(open)));
-        self
+    /// Tells of each handshake that is refused, besides the answer to it: for logs; default nobody.
+    #[must_use]
+    pub fn on_refusal(self, told: fn(&Refusal)) -> Self {
+        self.policy(|policy| policy.on_refusal(told))
+    }
+
+    /// Checks a request that another protocol has read, by these settings.
+    ///
+    /// # Errors
+    /// It is no handshake, a wrong one, or one that the settings do not allow; the refusal knows the answer.
+    pub fn check(&self, request: &Request) -> Result<Upgrade, Refusal> {
+        handshake::check(request, &self.core.config.policy)
+    }
+
+    /// The connection of a handshake that another protocol has read: what its client is to be answered, and the protocol that
+    /// goes on behind this answer.
+    ///
+    /// # Errors
+    /// `accept` has a field that cannot be sent, or a sub-protocol that the client has not offered.
+    pub fn upgrade(
+        &self,
+        request: Request,
+        upgrade: Upgrade,
+        accept: Accept,
+    ) -> Result<(Response, Self), crate::http::Error> {
+        let settled = upgrade.settle(accept, None)?;
+        let agreement = Agreement { protocol: settled.protocol().map(Box::from), ..Agreement::default() };
+        let mut next = self.clone();
+        next.opening = Some(Box::new(Opening::Adopted(Open::accepted(request, agreement))));
+        Ok((settled.response(), next))
     }
 
     /// Goes on with the handshake.
@@ -244,8 +270,11 @@ impl Protocol for Websocket {
     }
 
     fn failed(&mut self, _: Failure, cx: &mut Context<'_, Self>) -> Recovery {
-        if self.opening.is_none() {
-            self.core.leave(CloseCode::UNEXPECTED, "", cx);
+        match self.opening.as_deref() {
+            None => self.core.leave(CloseCode::UNEXPECTED, "", cx),
+            // Without the text: that is for the log.
+            Some(Opening::New | Opening::Accepting(_)) => self.refuse(&Refusal::failed(), cx),
+            Some(Opening::Adopted(_)) => {}
         }
         Recovery::End
     }

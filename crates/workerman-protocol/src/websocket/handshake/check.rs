@@ -19,6 +19,7 @@ use crate::http::{Method, Request, Response, StatusCode, Version, header, is_hos
 pub struct Policy {
     protocols: Vec<Box<str>>,
     origins: Origins,
+    told: Option<fn(&Refusal)>,
 }
 
 impl Policy {
@@ -62,6 +63,15 @@ impl Policy {
             Ok(origins) => self.origins = origins,
             Err(wrong) => panic!("not an origin (like `https://example.com`): {wrong:?}"),
         }
+        self
+    }
+}
+
+impl Policy {
+    /// Tells of each request that is refused, besides the answer to it: for logs.
+    #[must_use]
+    pub fn on_refusal(mut self, told: fn(&Refusal)) -> Self {
+        self.told = Some(told);
         self
     }
 }
@@ -117,7 +127,13 @@ impl Upgrade {
 /// ```
 pub fn check(request: &Request, policy: &Policy) -> Result<Upgrade, Refusal> {
     let to_head = request.method() == Method::HEAD;
-    verdict(request, policy).map_err(|refusal| Refusal { to_head, ..refusal })
+    verdict(request, policy).map_err(|refusal| {
+        let refusal = refusal.for_head(to_head);
+        if let Some(told) = policy.told {
+            told(&refusal);
+        }
+        refusal
+    })
 }
 
 fn verdict(request: &Request, policy: &Policy) -> Result<Upgrade, Refusal> {
@@ -273,6 +289,11 @@ pub struct Refusal {
 impl Refusal {
     pub(super) const fn of(status: u16, reason: &'static str) -> Self {
         Self { status, reason, origin: None, to_head: false }
+    }
+
+    /// A handler failed.
+    pub(in crate::websocket) const fn failed() -> Self {
+        Self::of(500, "the server failed")
     }
 
     /// The status of the answer.
