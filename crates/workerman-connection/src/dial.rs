@@ -75,7 +75,7 @@ pub(crate) enum Dialed {
 /// One client that is not connected, its protocol erased.
 pub(crate) trait Dial: Send {
     fn id(&self) -> u64;
-    fn will_retry(&self, reason: CloseReason) -> bool;
+    fn will_retry(&self, reason: &CloseReason) -> bool;
     fn step(
         self: Box<Self>,
         event: DialEvent,
@@ -95,7 +95,7 @@ pub(crate) struct Redial {
 }
 
 impl Redial {
-    pub(crate) fn will_retry(&self, reason: CloseReason) -> bool {
+    pub(crate) fn will_retry(&self, reason: &CloseReason) -> bool {
         !self.cancelled && self.dial.will_retry(reason)
     }
 
@@ -287,6 +287,7 @@ impl<P: Protocol> Dialer<P> {
             (core.wishes.take(), core.take_extensions(), std::mem::take(&mut core.counted))
         };
         shared.remote.queued.fetch_sub(counted, Ordering::Relaxed);
+        shared.drop_held();
         if let Some(forward) = wishes.as_ref().and_then(|wishes| wishes.forward.as_ref()) {
             // A pipe to what never came up: its source must not wait for it.
             if let Err(panic) = guard(|| forward.closed()) {
@@ -359,10 +360,7 @@ impl<P: Protocol> Dialer<P> {
             DialEvent::Lost { cancelled, came_up } => {
                 let shared = &self.conn.0;
                 shared.place.store(DIALING | self.id, Ordering::SeqCst);
-                {
-                    let mut core = shared.lock();
-                    core.sending = P::Sending::default();
-                }
+                shared.begin_anew();
                 shared.clear(CROSSED | WOKEN | FINISHED);
                 if self.cancelled() || cancelled {
                     self.give_up(CloseReason::Local);
@@ -424,7 +422,7 @@ impl<P: Protocol> Dial for Dialer<P> {
         self.id
     }
 
-    fn will_retry(&self, reason: CloseReason) -> bool {
+    fn will_retry(&self, reason: &CloseReason) -> bool {
         let fatal = matches!(reason, CloseReason::Local | CloseReason::Shutdown);
         // An attempt costs one of the policy's; with none allowed after a loss there is no retry.
         !fatal && self.policy.as_ref().is_some_and(|policy| policy.max_attempts != Some(0))

@@ -100,7 +100,7 @@ impl Slots {
         for id in self.tokens() {
             let Some(mut endpoint) = self.remove(id) else { continue };
             let mut env = self.env(now, false);
-            if let Err(panic) = guard(|| endpoint.cut(reason, &mut env)) {
+            if let Err(panic) = guard(|| endpoint.cut(reason.clone(), &mut env)) {
                 env.remote.counters.panics.add(1);
                 tracing::error!(%panic, "a connection panicked while it was cut");
             }

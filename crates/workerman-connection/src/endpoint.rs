@@ -82,7 +82,7 @@ pub(crate) struct Endpoint<P: Protocol> {
     /// The system took less than everything: wait for `writable`.
     pub(super) blocked_write: bool,
     /// The protocol is open.
-    opened: bool,
+    pub(super) opened: bool,
     /// `on_connect` has been called (and so `on_close` will be).
     pub(super) greeted: bool,
     /// Everything up to the end of the peer's stream has been handled.
@@ -122,7 +122,7 @@ pub(crate) fn connection<P: Protocol>(
     Connection(Arc::new(Shared {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
         place: AtomicU64::new(place),
-        flags: AtomicU32::new(0),
+        flags: AtomicU32::new(Shared::<P>::FIRST),
         outside: AtomicU32::new(0),
         service,
         remote,
@@ -132,6 +132,7 @@ pub(crate) fn connection<P: Protocol>(
             sending: P::Sending::default(),
             out: Outbox::new(),
             counted: 0,
+            held: None,
             wishes: None,
             attached: None,
             peer,
@@ -149,6 +150,7 @@ pub(crate) fn abandon<P: Protocol>(shared: &Shared<P>) {
         std::mem::take(&mut core.counted)
     };
     shared.remote.queued.fetch_sub(counted, Ordering::Relaxed);
+    shared.drop_held();
     shared.release();
 }
 
@@ -270,6 +272,7 @@ impl<P: Protocol> Endpoint<P> {
             self.rare().forward = Some(forward);
         }
         if let Some(switch) = wishes.switch {
+            self.conn.0.let_go();
             self.rare().switch = Some(switch);
         }
         self.half_close |= wishes.half_close;

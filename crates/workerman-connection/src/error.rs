@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use workerman_event::Address;
+use workerman_protocol::Farewell;
 
 /// An error of a user's handler, layer or codec, of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -155,9 +156,12 @@ impl fmt::Display for Timeout {
 }
 
 /// Why a connection ended; what `on_close` is told.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// The two sides said goodbye in the words of their protocol, which has such; for how it came to that, see the
+    /// methods. Counted as what made the connection end.
+    Said(Farewell),
     /// The peer ended its stream.
     PeerClosed,
     /// The peer, or the network, reset the connection.
@@ -184,8 +188,11 @@ impl CloseReason {
     /// All kinds, in the order in which they are counted.
     pub(crate) const KINDS: usize = 10;
 
-    pub(crate) fn index(self) -> usize {
+    /// Where it is counted; a goodbye that nobody has counted otherwise, by who began.
+    pub(crate) fn index(&self) -> usize {
         match self {
+            Self::Said(farewell) if farewell.by_peer => 0,
+            Self::Said(_) => 2,
             Self::PeerClosed => 0,
             Self::Reset => 1,
             Self::Local => 2,
@@ -198,11 +205,50 @@ impl CloseReason {
             Self::ConnectFailed => 9,
         }
     }
+
+    /// The code that was said, where the protocol has such.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Said(farewell) => Some(farewell.code),
+            _ => None,
+        }
+    }
+
+    /// The reason that was said, in words; otherwise empty.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Said(farewell) => &farewell.text,
+            _ => "",
+        }
+    }
+
+    /// Whether the connection ended as it should: both sides said goodbye, or, where the protocol has no words for it,
+    /// one of them ended its stream between messages.
+    pub fn is_clean(&self) -> bool {
+        match self {
+            Self::Said(farewell) => farewell.clean,
+            Self::PeerClosed | Self::Local | Self::Shutdown => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the peer ended it; otherwise this side did.
+    pub fn by_peer(&self) -> bool {
+        match self {
+            Self::Said(farewell) => farewell.by_peer,
+            reason => matches!(reason, Self::PeerClosed | Self::Reset),
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Said(farewell) => {
+                let by = if farewell.by_peer { "the peer" } else { "this side" };
+                write!(f, "closed by {by} with {}", farewell.code)?;
+                if farewell.text.is_empty() { Ok(()) } else { write!(f, ": {}", farewell.text) }
+            }
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::Reset => f.write_str("reset"),
             Self::Local => f.write_str("closed by this side"),
@@ -214,5 +260,32 @@ impl fmt::Display for CloseReason {
             Self::Panic => f.write_str("panic"),
             Self::ConnectFailed => f.write_str("connect failed"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_told() {
+        let said = |by_peer, text: &str| {
+            CloseReason::Said(Farewell { code: 1001, text: text.into(), by_peer, clean: true })
+        };
+        let all = [
+            (said(true, "going away"), Some(1001), "going away", true, true),
+            (said(false, ""), Some(1001), "", true, false),
+            (CloseReason::PeerClosed, None, "", true, true),
+            (CloseReason::Local, None, "", true, false),
+            (CloseReason::Reset, None, "", false, true),
+            (CloseReason::Protocol, None, "", false, false),
+            (CloseReason::Timeout(Timeout::Idle), None, "", false, false),
+        ];
+        for (reason, code, text, clean, by_peer) in all {
+            let told = (reason.code(), reason.text(), reason.is_clean(), reason.by_peer());
+            assert_eq!(told, (code, text, clean, by_peer), "{reason}");
+        }
+        assert_eq!(said(true, "bye").to_string(), "closed by the peer with 1001: bye");
+        assert_eq!(said(false, "").to_string(), "closed by this side with 1001");
     }
 }

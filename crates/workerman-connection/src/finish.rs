@@ -12,7 +12,7 @@ use crate::endpoint::{Ending, Endpoint};
 use crate::outcome::Settled;
 use crate::panics::{dispose, dispose_all, guard, guarded};
 use crate::session::Phase;
-use crate::shared::{CLOSED, CROSSED, FINISHED, QUEUED, SHUT, Shared, WISHED, bump};
+use crate::shared::{CLOSED, CROSSED, FINISHED, FREE, QUEUED, SHUT, Shared, WISHED, bump};
 use crate::{CloseReason, Error};
 
 impl<P: Protocol> Endpoint<P> {
@@ -26,8 +26,10 @@ impl<P: Protocol> Endpoint<P> {
         }
         if !matches!(self.session.phase(), Phase::Open | Phase::Handshake) {
             self.conn.0.shut_down();
+            self.give_up_held();
         }
-        if !Shared::<P>::STATELESS || self.conn.0.flags() & SHUT != 0 {
+        let flags = self.conn.0.flags();
+        if flags & SHUT != 0 || !(Shared::<P>::STATELESS || flags & FREE != 0) {
             // Sends of this batch, or the last ones that won against `SHUT`.
             self.take_outside(env);
         }
@@ -136,11 +138,14 @@ impl<P: Protocol> Endpoint<P> {
             env.remote.queued.fetch_sub(self.accounted - queued, Ordering::Relaxed);
         }
         self.accounted = queued;
-        let settings = &shared.service.settings;
         shared.set_pending(queued);
-        if self.session.drains(queued, settings) {
-            shared.clear(CROSSED);
-            self.set_drained();
+        if self.session.is_full() {
+            // What is held has not drained.
+            let apart = if self.is_held() { shared.lock().waiting() } else { 0 };
+            if self.session.drains(queued + apart, &shared.service.settings) {
+                shared.clear(CROSSED);
+                self.set_drained();
+            }
         }
     }
 
@@ -149,7 +154,7 @@ impl<P: Protocol> Endpoint<P> {
         let queued = self.queued();
         let empty = queued == 0 && self.conn.0.flags() & QUEUED == 0;
         if self.session.phase() == Phase::Open && empty {
-            if self.half_close && !self.session.is_half_closed() {
+            if self.half_close && !self.session.is_half_closed() && !self.is_held() {
                 if !self.say_close(io, env, next) {
                     return;
                 }
@@ -223,6 +228,7 @@ impl<P: Protocol> Endpoint<P> {
     pub(super) fn bury(&mut self, env: &mut Env<'_>) {
         self.drop_work();
         self.announce(env);
+        self.give_up_held();
         let shared = &self.conn.0;
         // A client that connects again sends then what it had not begun to send; a stateful encoder begins anew.
         let keep = self.dialer().is_some() && Shared::<P>::STATELESS;
@@ -238,6 +244,14 @@ impl<P: Protocol> Endpoint<P> {
             env.remote.queued.fetch_sub(ours, Ordering::Relaxed);
         }
         shared.set_pending(0);
+    }
+
+    /// Drops what is held on a connection that ends, unless the client will connect again.
+    fn give_up_held(&self) {
+        let again = || self.dialer().is_some_and(|redial| redial.will_retry(&self.session.reason()));
+        if self.is_held() && !again() {
+            self.conn.0.drop_held();
+        }
     }
 
     /// Something went wrong that ends the connection; what is queued still goes out.
@@ -291,7 +305,7 @@ impl<P: Protocol> Endpoint<P> {
         }
         let reason = self.session.reason();
         let shared = &self.conn.0;
-        let again = self.dialer().is_some_and(|redial| redial.will_retry(reason));
+        let again = self.dialer().is_some_and(|redial| redial.will_retry(&reason));
         if !again {
             shared.set(SHUT | CLOSED);
         }
@@ -299,6 +313,17 @@ impl<P: Protocol> Endpoint<P> {
         shared.set(SHUT);
         let counters = &env.remote.counters;
         counters.closed[reason.index()].add(1);
+        // What was said is told, whatever the connection itself knows of the end.
+        let farewell = if self.opened { guard(|| self.session.farewell()) } else { Ok(None) };
+        let reason = match farewell {
+            Ok(None) => reason,
+            Ok(Some(farewell)) => CloseReason::Said(farewell),
+            Err(panic) => {
+                counters.panics.add(1);
+                tracing::error!(id = shared.id, worker = %shared.service.name, %panic, "a protocol panicked");
+                CloseReason::Panic
+            }
+        };
         counters.live.set(counters.live.read().wrapping_sub(1));
         // A client whose layer never came up tells its end all the same: it gives up.
         if self.greeted || (self.session.role() == Role::Client && !again) {
@@ -361,13 +386,5 @@ impl<P: Protocol> Endpoint<P> {
             None => self.session.pending().append(env.reply),
         }
         env.reply.clear(4096);
-    }
-
-    /// Queues the protocol's own words outside of a batch, behind what senders have queued.
-    pub(super) fn reply_outside(&mut self, env: &mut Env<'_>) {
-        if !env.reply.is_empty() || env.reply.is_finished() {
-            self.take_outside(env);
-        }
-        self.reply_first(env);
     }
 }

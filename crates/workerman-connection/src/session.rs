@@ -25,7 +25,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use workerman_protocol::{Context, Deadline, Outbox, Protocol, Random, Role, SendingHalf};
+use workerman_protocol::{Context, Deadline, Farewell, Outbox, Protocol, Random, Role, SendingHalf};
 
 pub use self::input::{Parts, Step};
 
@@ -113,7 +113,8 @@ pub struct Session<P: Protocol> {
     /// What most connections do without.
     times: Option<Box<Times>>,
     stage: Stage,
-    reason: CloseReason,
+    /// `None`: by this side. Apart, since it can be long.
+    reason: Option<Box<CloseReason>>,
     role: Role,
     running: Deadline,
     /// No protocol deadline ran after the last batch.
@@ -155,7 +156,7 @@ impl<P: Protocol> Session<P> {
             since: now,
             times: None,
             stage: if layered { Stage::Handshake } else { Stage::Open },
-            reason: CloseReason::Local,
+            reason: None,
             role,
             running: if layered { Deadline::Handshake } else { Deadline::None },
             rested: false,
@@ -181,7 +182,12 @@ impl<P: Protocol> Session<P> {
 
     /// Why it ends or ended; meaningful after [`Phase::Open`].
     pub fn reason(&self) -> CloseReason {
-        self.reason
+        self.reason.as_deref().cloned().unwrap_or(CloseReason::Local)
+    }
+
+    /// What the protocol says about the end.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.protocol.farewell()
     }
 
     /// Which side this is.
@@ -273,7 +279,7 @@ impl<P: Protocol> Session<P> {
             self.reset(reason);
         } else if self.is_alive() {
             self.stage = Stage::Flushing;
-            self.reason = reason;
+            self.reason = Some(Box::new(reason));
             self.input = BytesMut::new();
         }
     }
@@ -289,7 +295,7 @@ impl<P: Protocol> Session<P> {
     /// Over, at once. Keeps the reason of an end that had begun.
     pub fn closed(&mut self, reason: CloseReason) {
         if self.is_alive() {
-            self.reason = reason;
+            self.reason = Some(Box::new(reason));
         }
         self.stage = Stage::Closed;
         self.times = None;
@@ -371,7 +377,9 @@ impl<P: Protocol> Session<P> {
 
     /// When the deadline of the protocol passes, if one runs.
     fn protocol_deadline(&self, settings: &Settings, busy: bool) -> Option<Instant> {
-        if busy || self.ended || self.rests() {
+        // The application's decision belongs to a handshake.
+        let waits = busy || self.ended;
+        if (waits && self.running != Deadline::Handshake) || self.rests() {
             return None;
         }
         Some(self.since + settings.duration(self.running)?)
@@ -404,7 +412,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// The next instant at which time alone changes something. `busy`: the application works, so that the protocol's
-    /// own deadlines rest.
+    /// own deadlines rest, except that of a handshake.
     pub fn deadline(&self, settings: &Settings, handshake: Option<Instant>, busy: bool) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         let mut sooner = |at: Instant| next = Some(next.map_or(at, |next| next.min(at)));

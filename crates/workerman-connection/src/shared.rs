@@ -1,29 +1,22 @@
-//! What all handles of a connection share, and the two ways into its queue.
-//!
-//! **Inside a callback of the connection itself** (the common case) the queue is the thread's *cork*: a thread-local
-//! outbox that the loop writes once, when everything that arrived has been handled. A protocol with a stateless
-//! sending half takes no lock there. **From anywhere else** the message is encoded under the connection's lock into
-//! its own outbox, and the connection is marked for one flush in the loop's next turn.
+//! What all handles of a connection share. The ways into its queue are in `push`, what waits apart in `held`.
 //!
 //! Flags are atomics outside the lock: a decoder may wake a reader, and a waker may fire, while the lock is held.
 
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Wake;
 
 use workerman_event::{Address, Token};
-use workerman_protocol::{Handle, Outbox, Protocol, SendingHalf, SendingHandle};
+use workerman_protocol::{Outbox, Protocol};
 
-use crate::cork::{CORK, Cork, corked, is_corked};
+use crate::SendError;
+use crate::cork::{corked, is_corked};
 use crate::endpoint::SwitchTo;
 use crate::extensions::Extensions;
+use crate::held::Held;
 use crate::pipe::Forward;
 use crate::remote::Remote;
 use crate::service::Service;
 use crate::waiting::Waiters;
-use crate::{SendError, Sent};
 
 /// On the loop's list of connections to look at.
 pub(crate) const MARKED: u32 = 1;
@@ -49,6 +42,21 @@ pub(crate) const FINISHED: u32 = 1 << 9;
 
 /// Counted among the service's connections before it is registered.
 pub(crate) const RESERVED: u32 = 1 << 10;
+
+/// The protocol holds what is sent (`Core::held`). Raised and lowered under the lock.
+pub(crate) const HELD: u32 = 1 << 11;
+
+/// The sending half is made for each send, of the bits from [`BITS`] on. Raised and lowered under the lock.
+pub(crate) const FREE: u32 = 1 << 12;
+
+/// Where the bits of a free sending half begin, up to the highest.
+pub(crate) const BITS: u32 = 24;
+
+/// The bits of a free sending half.
+#[inline]
+pub(crate) fn bits_of(flags: u32) -> u8 {
+    (flags >> BITS) as u8
+}
 
 /// `Shared::place` of a connection that is in no loop.
 pub(crate) const NOWHERE: u64 = u64::MAX;
@@ -87,6 +95,8 @@ pub(crate) struct Core<P: Protocol> {
     pub(crate) out: Outbox,
     /// Bytes of `out` that are counted in the loop's total.
     pub(crate) counted: usize,
+    /// What waits apart.
+    pub(crate) held: Option<Box<Held>>,
     pub(crate) wishes: Option<Box<Wishes<P>>>,
     pub(crate) attached: Option<Box<Attached>>,
     pub(crate) peer: Address,
@@ -133,6 +143,11 @@ pub(crate) fn bump(counter: &AtomicU64, n: u64) {
 }
 
 impl<P: Protocol> Core<P> {
+    /// Bytes that wait here for the loop, or to be released.
+    pub(crate) fn waiting(&self) -> usize {
+        self.out.len() + self.held.as_ref().map_or(0, |held| held.out.len())
+    }
+
     /// The attached values, to be dropped outside of the lock.
     pub(crate) fn take_extensions(&mut self) -> Extensions {
         self.attached
@@ -142,7 +157,7 @@ impl<P: Protocol> Core<P> {
 }
 
 impl<P: Protocol> Shared<P> {
-    /// Whether sends inside callbacks need no lock.
+    /// Whether sends inside callbacks need no lock from the beginning.
     pub(crate) const STATELESS: bool = size_of::<P::Sending>() == 0;
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core<P>> {
@@ -184,188 +199,13 @@ impl<P: Protocol> Shared<P> {
 
     /// Bytes queued on both sides: what the loop takes over moves from one to the other under the lock.
     fn queued_with(&self, core: &Core<P>) -> usize {
-        self.pending.load(Ordering::Relaxed) + core.out.len()
-    }
-
-    /// Like [`push`](Self::push) from outside of a batch, but what was encoded and does not fit is not thrown away: it
-    /// is left in `rest`, to be appended later.
-    pub(crate) fn push_or_keep(
-        &self,
-        size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-        rest: &mut Outbox,
-    ) -> Result<Sent, SendError<P::Error>> {
-        self.push_locked(size, encode, Some(rest))
-    }
-
-    /// Queues what `encode` appends. The core of every `send`.
-    ///
-    /// `size` is a number of bytes that the message takes at least, for encoders with a state: what they have encoded
-    /// cannot be taken back, so what does not fit has to be refused before.
-    #[inline]
-    pub(crate) fn push(
-        &self,
-        size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-    ) -> Result<Sent, SendError<P::Error>> {
-        if self.flags.load(Ordering::Acquire) & SHUT != 0 {
-            self.remote.counters.send_failures.add_shared(1);
-            return Err(self.shut());
-        }
-        if !Self::STATELESS {
-            return self.push_locked(size, encode, None);
-        }
-        let mut encode = Some(encode);
-        let corked = CORK.with(|cork| {
-            let Ok(mut cork) = cork.try_borrow_mut() else { return None };
-            if cork.id != self.id {
-                return None;
-            }
-            let encode = encode.take()?;
-            Some(self.push_corked(&mut cork, encode))
-        });
-        match (corked, encode) {
-            (Some(result), _) => result,
-            (None, Some(encode)) => self.push_locked(size, encode, None),
-            (None, None) => Err(SendError::Closed),
-        }
-    }
-
-    #[inline]
-    fn push_corked(
-        &self,
-        cork: &mut Cork,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-    ) -> Result<Sent, SendError<P::Error>> {
-        let settings = &self.service.settings;
-        let before = cork.begin_message();
-        let queued = cork.base + before;
-        if queued >= settings.high_water {
-            cork.end_message();
-            cork.refused += 1;
-            return Err(SendError::Full { queued });
-        }
-        let encoded = encode(&mut P::Sending::default(), &mut cork.out);
-        cork.end_message();
-        let refusal = match encoded {
-            Err(error) => Some(SendError::Encode(error)),
-            Ok(()) => self.over_limits(cork.base + cork.out.len(), queued, cork.out.len()),
-        };
-        if let Some(refusal) = refusal {
-            cork.out.truncate(before);
-            cork.refused += 1;
-            return Err(refusal);
-        }
-        cork.messages += 1;
-        if cork.out.is_finished() {
-            self.set(SHUT | FINISHED);
-        }
-        Ok(self.accepted(cork.base + cork.out.len()))
-    }
-
-    /// The two hard limits, after a message was appended.
-    #[inline]
-    fn over_limits(&self, after: usize, queued: usize, uncounted: usize) -> Option<SendError<P::Error>> {
-        if after > self.service.settings.hard_limit {
-            return Some(SendError::Full { queued });
-        }
-        let total = self.remote.queued.load(Ordering::Relaxed);
-        if total + uncounted > self.remote.settings.queued_limit {
-            return Some(SendError::LoopFull { queued: total });
-        }
-        None
-    }
-
-    #[inline]
-    fn accepted(&self, queued: usize) -> Sent {
-        if queued < self.service.settings.high_water {
-            return Sent::Accepted;
-        }
-        self.set(CROSSED);
-        Sent::OverHighWater
+        self.pending.load(Ordering::Relaxed) + core.waiting()
     }
 
     /// Why nothing is taken any more.
     #[cold]
     pub(crate) fn shut(&self) -> SendError<P::Error> {
         if self.flags() & UPGRADED != 0 { SendError::Upgraded } else { SendError::Closed }
-    }
-
-    fn push_locked(
-        &self,
-        size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-        rest: Option<&mut Outbox>,
-    ) -> Result<Sent, SendError<P::Error>> {
-        let result = self.push_into_core(size, encode, rest);
-        match &result {
-            Ok(_) => {
-                self.remote.counters.messages_out_outside.add_shared(1);
-                if !is_corked(self.id) {
-                    self.mark();
-                }
-            }
-            Err(SendError::Panicked) => {
-                self.remote.counters.send_failures.add_shared(1);
-                self.wish(|wishes| wishes.end = Some(End::Panic));
-            }
-            Err(_) => self.remote.counters.send_failures.add_shared(1),
-        }
-        result
-    }
-
-    fn push_into_core(
-        &self,
-        size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-        rest: Option<&mut Outbox>,
-    ) -> Result<Sent, SendError<P::Error>> {
-        let mut core = self.lock();
-        // Again, under the lock: the loop sets the flag and empties the core under it when the connection ends, so
-        // a message is refused or is seen by that last look.
-        if self.flags.load(Ordering::Acquire) & SHUT != 0 {
-            drop(core);
-            return Err(self.shut());
-        }
-        let before = core.out.len();
-        let base = self.pending.load(Ordering::Relaxed);
-        let queued = base + before;
-        // An answer that the protocol writes itself takes no room yet, and is owed for a message that was handled.
-        if queued >= self.service.settings.high_water && !P::ANSWERS {
-            return Err(SendError::Full { queued });
-        }
-        if !Self::STATELESS {
-            if let Some(refusal) = self.over_limits(queued + size, queued, before - core.counted + size) {
-                return Err(refusal);
-            }
-        }
-        let core = &mut *core;
-        let encoded = catch_unwind(AssertUnwindSafe(|| encode(&mut core.sending, &mut core.out)));
-        let refusal = match encoded {
-            Err(panic) => {
-                crate::panics::forget(panic);
-                Some(SendError::Panicked)
-            }
-            Ok(Err(error)) => Some(SendError::Encode(error)),
-            // The peer's decoder must see what a stateful encoder has made: it was weighed before.
-            Ok(Ok(())) if !Self::STATELESS => None,
-            Ok(Ok(())) => self.over_limits(base + core.out.len(), queued, core.out.len() - core.counted),
-        };
-        if let Some(refusal) = refusal {
-            match (rest, &refusal) {
-                (Some(rest), SendError::Full { .. } | SendError::LoopFull { .. }) => {
-                    *rest = core.out.split_off(before);
-                }
-                _ => core.out.truncate(before),
-            }
-            return Err(refusal);
-        }
-        let uncounted = core.out.len() - core.counted;
-        core.counted += uncounted;
-        self.outside.store(self.outside.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.remote.queued.fetch_add(uncounted, Ordering::Relaxed);
-        self.set(if core.out.is_finished() { QUEUED | SHUT | FINISHED } else { QUEUED });
-        Ok(self.accepted(base + core.out.len()))
     }
 
     /// Records a wish and makes the loop look at it.
@@ -399,64 +239,4 @@ pub(crate) fn place_of(token: Token) -> u64 {
 fn token_at(place: u64) -> Token {
     // Slots stay far below 2^31, so that the special places cannot be met.
     Token::new((place >> 32) as u32, place as u32)
-}
-
-/// The connection is the waker of its own suspended handler: no task, no queue, and the same code in a simulation.
-impl<P: Protocol> Wake for Shared<P> {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.set(WOKEN) & WOKEN == 0 {
-            self.mark();
-        }
-    }
-}
-
-/// The sending half for the decoding half: under the lock, or nothing at all.
-impl<P: Protocol> SendingHalf<P::Sending> for Shared<P> {
-    fn with(&self, with: &mut dyn FnMut(&mut P::Sending)) {
-        if Self::STATELESS {
-            with(&mut P::Sending::default());
-        } else {
-            with(&mut self.lock().sending);
-        }
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.lock().peer.tcp()
-    }
-}
-
-/// What the protocol is given: the same, and a handle that it may keep.
-pub(crate) struct Half<'a, P: Protocol>(pub(crate) &'a Arc<Shared<P>>);
-
-impl<P: Protocol> SendingHalf<P::Sending> for Half<'_, P> {
-    fn with(&self, with: &mut dyn FnMut(&mut P::Sending)) {
-        self.0.with(with);
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer()
-    }
-
-    fn handle(&self) -> Option<Handle<P::Sending>> {
-        Some(Arc::clone(self.0) as Handle<P::Sending>)
-    }
-}
-
-impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {
-    fn wake(&self) {
-        // As a send does.
-        if self.set(QUEUED) & QUEUED == 0 && !is_corked(self.id) {
-            self.mark();
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        // Before another protocol takes over, what is owed is still answered.
-        let flags = self.flags();
-        flags & CLOSED != 0 || flags & (SHUT | UPGRADED) == SHUT
-    }
 }

@@ -9,11 +9,12 @@ use workerman_protocol::Protocol;
 use super::{Endpoint, turn};
 use crate::cork::{cork, uncork};
 use crate::drive::{Env, Gone, Io, Next};
+use crate::half::Half;
 use crate::layer::Received;
 use crate::outcome::{self, Settled, Suspended};
 use crate::panics::{dispose, guard};
 use crate::session::{Phase, Session, Step};
-use crate::shared::{CROSSED, FINISHED, Half, QUEUED, SHUT, WISHED, WOKEN, bump};
+use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, WISHED, WOKEN, bump};
 use crate::{CloseReason, Connection, Error};
 
 /// Something decoded that waits for a suspended handler.
@@ -161,9 +162,9 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// Whether messages wait because their answers would not fit. What is piped goes elsewhere, and waits for that
-    /// side alone: two full directions must not hold each other up.
+    /// side alone: two full directions must not hold each other up. What is held waits for input itself.
     fn gated(&self) -> bool {
-        self.session.is_full() && self.forward().is_none()
+        self.session.is_full() && self.forward().is_none() && !self.is_held()
     }
 
     /// Moves what senders outside have queued behind what waits already.
@@ -284,7 +285,8 @@ impl<P: Protocol> Endpoint<P> {
             }
             if flags & (WISHED | CROSSED | FINISHED) != 0 {
                 self.obey(env);
-                let stops = if self.forward().is_none() { CROSSED | FINISHED } else { FINISHED };
+                let gates = self.forward().is_none() && !self.is_held();
+                let stops = if gates { CROSSED | FINISHED } else { FINISHED };
                 if self.conn.0.flags() & stops != 0 {
                     return None;
                 }

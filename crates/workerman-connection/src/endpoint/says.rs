@@ -7,11 +7,12 @@ use workerman_protocol::{Failure, Protocol, Recovery, SendingHalf};
 
 use super::batch::Parked;
 use super::{Endpoint, turn};
-use crate::cork::{CORK, cork_reply, count_answer};
+use crate::cork::{CORK, cork, cork_reply, count_answer};
 use crate::drive::Env;
+use crate::half::Half;
 use crate::panics::dispose;
 use crate::session::{Phase, Session, Turn};
-use crate::shared::{CROSSED, FINISHED, Half, QUEUED, SHUT, Shared};
+use crate::shared::{CROSSED, FINISHED, FREE, HELD, QUEUED, SHUT, Shared};
 use crate::{CloseReason, Error, SendError};
 
 impl<P: Protocol> Endpoint<P> {
@@ -25,10 +26,10 @@ impl<P: Protocol> Endpoint<P> {
         if P::ANSWERS {
             return self.ask_in_cork(env, f);
         }
-        let works = self.works();
+        let (works, held) = (self.works(), self.is_held());
         let said = f(&mut self.session, &mut turn(env, &self.waker, works), &Half(&self.conn.0));
         if !env.reply.is_empty() || env.reply.is_finished() {
-            self.reply(env);
+            self.reply(held, env);
         }
         said
     }
@@ -69,18 +70,36 @@ impl<P: Protocol> Endpoint<P> {
     ) -> R {
         self.take_outside(env);
         env.queued = self.queued();
-        let works = self.works();
+        let (works, held) = (self.works(), self.is_held());
         let said = f(&mut self.session, &mut turn(env, &self.waker, works), &Half(&self.conn.0));
-        self.reply_outside(env);
+        if !held && (!env.reply.is_empty() || env.reply.is_finished()) {
+            // Behind what senders have queued meanwhile.
+            self.take_outside(env);
+        }
+        self.reply_first(env);
         said
     }
 
-    /// Queues the protocol's own reply, in order with the application's messages.
-    fn reply(&mut self, env: &mut Env<'_>) {
+    /// Whether what is sent is held until the protocol releases it.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        Shared::<P>::HOLDS && self.conn.0.flags() & HELD != 0
+    }
+
+    /// Queues the protocol's own reply, in order with the application's messages; `held`: those were held before it.
+    fn reply(&mut self, held: bool, env: &mut Env<'_>) {
+        if held {
+            // It may end with what was held, and what is sent since comes behind that.
+            self.reply_first(env);
+            env.queued = self.queued();
+            self.conn.0.pending.store(env.queued, Ordering::Relaxed);
+            cork(self.conn.0.id, env.queued);
+            return;
+        }
         if env.reply.is_finished() {
             self.conn.0.set(SHUT | FINISHED);
         }
-        if Shared::<P>::STATELESS {
+        if Shared::<P>::STATELESS || self.conn.0.flags() & FREE != 0 {
             cork_reply(env.reply);
         } else {
             let mut core = self.conn.0.lock();

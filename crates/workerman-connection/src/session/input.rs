@@ -67,7 +67,8 @@ impl<P: Protocol> Session<P> {
     /// Notes which deadline runs: asked at the end of each batch.
     ///
     /// `arrived`: bytes of the peer came in it. `handled`: so did the rest of a message, so that a head which is there now
-    /// is another one. `busy`: the application works; whatever runs begins anew when it is done.
+    /// is another one. `busy`: the application works; whatever runs begins anew when it is done,
+    /// but for a handshake.
     pub fn watch(&mut self, arrived: bool, handled: bool, busy: bool, now: Instant) {
         if self.stage == Stage::Lingering {
             return;
@@ -82,7 +83,7 @@ impl<P: Protocol> Session<P> {
             self.running = running;
             self.since = now;
         }
-        self.rested = busy || self.rests();
+        self.rested = (busy && running != Deadline::Handshake) || self.rests();
     }
 
     /// Ends a batch: the loop's buffer goes back to it, an unfinished rest is copied to one of our own.

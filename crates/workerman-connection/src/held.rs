@@ -1,0 +1,106 @@
+//! What is sent while nothing may go out yet: kept apart, in order, until the protocol releases it.
+//!
+//! `HELD` is raised and lowered under the lock, so a sender finds itself on one side or the other. Released, it goes into
+//! the reply of the protocol's call: so it comes behind what the protocol has said before, and ahead of what is sent after,
+//! however the connection is queued. That reply takes the way of the loop's own bytes (`Endpoint::reply_first`), past
+//! both ways into the queue: nothing that is sent can be there before the release.
+
+use std::sync::atomic::Ordering;
+
+use workerman_protocol::{Outbox, Protocol};
+
+use crate::shared::{BITS, Core, FREE, HELD, QUEUED, Shared, bump};
+
+/// What waits apart; its bytes are counted in the loop's total.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) out: Outbox,
+    /// Whole messages in `out`.
+    pub(crate) messages: u32,
+}
+
+impl<P: Protocol> Shared<P> {
+    /// Whether senders are held from the beginning of a connection.
+    pub(crate) const HOLDS: bool = P::HOLDS && !P::ANSWERS;
+
+    /// The flags of a connection that begins.
+    pub(crate) const FIRST: u32 = if Self::HOLDS { HELD } else { 0 };
+
+    /// Puts what is held into `reply`, and holds nothing from now on. On the loop's thread.
+    pub(crate) fn release_held(&self, reply: &mut Outbox) {
+        if self.flags() & HELD == 0 {
+            return;
+        }
+        let mut core = self.lock();
+        self.clear(HELD);
+        let Some(mut held) = core.held.take() else { return };
+        // Counted again as the loop's own.
+        self.remote.queued.fetch_sub(held.out.len(), Ordering::Relaxed);
+        bump(&self.traffic.messages_out, u64::from(held.messages));
+        reply.append(&mut held.out);
+    }
+
+    /// The sending half is a passing one from now on. What it has left in the queue goes into `reply`, so that it stays
+    /// ahead of what is corked. On the loop's thread.
+    pub(crate) fn set_free(&self, bits: u8, reply: &mut Outbox) {
+        if Self::STATELESS || P::ANSWERS {
+            return;
+        }
+        let mut core = self.lock();
+        if !core.out.is_empty() {
+            self.remote.queued.fetch_sub(std::mem::take(&mut core.counted), Ordering::Relaxed);
+            bump(&self.traffic.messages_out, u64::from(self.outside.swap(0, Ordering::Relaxed)));
+            reply.append(&mut core.out);
+            core.out.clear(0);
+        }
+        let half = std::mem::take(&mut core.sending);
+        self.clear(u32::from(u8::MAX) << BITS);
+        self.set(FREE | (u32::from(bits) << BITS));
+        drop(core);
+        drop(half);
+    }
+
+    /// Nobody will release what is held any more, and it may go out: another protocol takes over.
+    pub(crate) fn let_go(&self) {
+        if self.flags() & HELD == 0 {
+            return;
+        }
+        let mut core = self.lock();
+        self.clear(HELD);
+        let Some(mut held) = core.held.take() else { return };
+        core.counted += held.out.len();
+        core.out.append(&mut held.out);
+        self.outside.fetch_add(held.messages, Ordering::Relaxed);
+        self.set(QUEUED);
+    }
+
+    /// Drops what is held, and counts it as not sent: the connection ends.
+    pub(crate) fn drop_held(&self) {
+        let Some(held) = self.lock().held.take() else { return };
+        self.remote.queued.fetch_sub(held.out.len(), Ordering::Relaxed);
+        self.remote.counters.send_failures.add_shared(u64::from(held.messages));
+    }
+
+    /// The connection of a client is lost, and there will be another: it begins as the first did. What was not begun to be
+    /// sent is held for it.
+    pub(crate) fn begin_anew(&self) {
+        let mut core = self.lock();
+        let half = std::mem::take(&mut core.sending);
+        self.clear(FREE | (u32::from(u8::MAX) << BITS));
+        if Self::HOLDS {
+            self.clear(QUEUED);
+            self.set(HELD);
+            let Core { out, counted, held, .. } = &mut *core;
+            if !out.is_empty() {
+                // It was not held when it was lost: nothing is.
+                *counted = 0;
+                let held = held.get_or_insert_default();
+                held.out.append(out);
+                held.messages += self.outside.swap(0, Ordering::Relaxed);
+                out.clear(0);
+            }
+        }
+        drop(core);
+        drop(half);
+    }
+}
