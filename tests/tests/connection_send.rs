@@ -427,7 +427,7 @@ fn counters_are_exact(kind: BackendKind) {
         CloseReason::Protocol,
         CloseReason::PeerClosed,
     ] {
-        assert_eq!(counters.closed(reason.clone()), 1, "{reason}");
+        assert_eq!(counters.closed(&reason), 1, "{reason}");
     }
     assert_eq!(counters.closed(CloseReason::Reset), 0);
 }

@@ -1,5 +1,6 @@
 //! What a loop has done, readable from any thread at any time.
 
+use std::borrow::Borrow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -90,8 +91,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// How many connections ended for this reason (all timeouts together).
-    pub fn closed(&self, reason: CloseReason) -> u64 {
-        self.closed[reason.index()]
+    pub fn closed(&self, reason: impl Borrow<CloseReason>) -> u64 {
+        self.closed[reason.borrow().index()]
     }
 
     /// Adds another loop's reading.

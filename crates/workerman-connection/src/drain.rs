@@ -95,7 +95,7 @@ impl Slots {
             .collect()
     }
 
-    pub(super) fn cut_all<B: Backend>(&mut self, io: &mut B, reason: CloseReason) {
+    pub(super) fn cut_all<B: Backend>(&mut self, io: &mut B, reason: &CloseReason) {
         let now = io.now();
         for id in self.tokens() {
             let Some(mut endpoint) = self.remove(id) else { continue };
@@ -126,7 +126,7 @@ impl Slots {
         for dial in dials {
             self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
         }
-        self.cut_all(io, CloseReason::Shutdown);
+        self.cut_all(io, &CloseReason::Shutdown);
         self.unlisten_all(io);
         self.end_drain();
         let timers = self.local.timers.borrow_mut().cancel_all();

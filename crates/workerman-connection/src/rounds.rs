@@ -67,7 +67,7 @@ impl Slots {
             self.step_dial(io, dial, crate::client::DialEvent::Time);
         }
         if self.drain.as_ref().is_some_and(|drain| now >= drain.until) {
-            self.cut_all(io, CloseReason::Shutdown);
+            self.cut_all(io, &CloseReason::Shutdown);
             self.end_drain();
         }
     }
