@@ -4,6 +4,7 @@ mod client;
 mod close;
 mod config;
 mod core;
+pub mod deflate;
 mod ending;
 mod error;
 mod frame;
