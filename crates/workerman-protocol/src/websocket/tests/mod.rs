@@ -158,15 +158,15 @@ fn refused(input: &[u8], code: u16) -> Transcript<Websocket> {
 
 fn refused_by(make: impl FnMut() -> Harness<Websocket>, input: &[u8], code: u16) -> Transcript<Websocket> {
     let transcript = every_split(make, input);
-    assert!(matches!(transcript.ended, Ended::Failed(_)), "{input:x?}: {:?}", transcript);
-    assert_eq!(close_code(&transcript.output), Some(code), "{input:x?}: {:?}", transcript);
+    assert!(matches!(transcript.ended, Ended::Failed(_)), "{input:x?}: {transcript:?}");
+    assert_eq!(close_code(&transcript.output), Some(code), "{input:x?}: {transcript:?}");
     transcript
 }
 
 /// Feeds a server, cut everywhere, and checks that it goes on.
 fn taken(input: &[u8]) -> Vec<Seen<Message, Event>> {
     let transcript = every_split(server, input);
-    assert_eq!(transcript.ended, Ended::Clean, "{input:x?}: {:?}", transcript);
+    assert_eq!(transcript.ended, Ended::Clean, "{input:x?}: {transcript:?}");
     transcript.seen
 }
 
