@@ -128,16 +128,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `command` on `processor` and waits until it says `listening on ADDRESS`.
+    /// Starts `command` on `processor` and waits until it says `listening on ADDRESS`, or `cannot ...`.
     ///
     /// # Errors
-    /// It cannot be started, or does not say it within ten seconds and a few lines.
+    /// It cannot be started, or does not say the first within ten seconds and a few lines.
     pub fn start(command: &mut Command, processor: Option<usize>) -> io::Result<Self> {
         let process = Process::start(command, processor)?;
         for _ in 0..LINES {
             let line = process.line(START)?;
             if let Some(Ok(address)) = line.strip_prefix("listening on ").map(|text| text.trim().parse()) {
                 return Ok(Self { process, address });
+            }
+            if line.starts_with("cannot ") {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, line));
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "the server does not tell its address"))
@@ -191,6 +194,8 @@ mod tests {
         let server =
             Server::start(Command::new("printf").arg("hello\nlistening on 127.0.0.1:7\n"), None).unwrap();
         assert_eq!(server.address().port(), 7);
+        let error = Server::start(Command::new("printf").arg("hello\ncannot sing\n"), None).unwrap_err();
+        assert_eq!(error.to_string(), "cannot sing");
         let error = Server::start(Command::new("printf").arg("hello\n"), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -48,17 +48,12 @@ pub fn ratio(rounds: &[Tally], to: &[Tally]) -> Option<Spread> {
 
 /// A line per server that has tallies: medians, and the ratio of processor time per message to the first one's.
 pub fn print_table<'a>(message: &str, names: impl IntoIterator<Item = &'a str>, tallies: &[Vec<Tally>]) {
-    println!(
-        "{:<16} {:>12} {:>12}   ratio to floor",
-        "server",
-        format!("{message}s/s"),
-        format!("CPU us/{message}")
-    );
+    println!("{:<26} {:>12} {:>13}   ratio to floor", "server", "per second", format!("CPU us/{message}"));
     for (name, rounds) in names.into_iter().zip(tallies) {
         let rate = Spread::of(rounds.iter().map(Tally::rate));
         let cpu = Spread::of(rounds.iter().map(Tally::cpu_per_message));
         if let (Some(rate), Some(cpu), Some(ratio)) = (rate, cpu, ratio(rounds, &tallies[0])) {
-            println!("{name:<16} {:>12.0} {:>12.4}   {ratio}", rate.median, cpu.median);
+            println!("{name:<26} {:>12.0} {:>13.4}   {ratio}", rate.median, cpu.median);
         }
     }
 }

@@ -73,24 +73,22 @@ where
 }
 
 /// Answers the messages that have arrived together by one write, until the connection ends.
+///
+/// All are taken first: some sockets flush when they are asked for the next one.
 pub async fn echo_together<S, M, E>(mut socket: S, is_data: impl Fn(&M) -> bool)
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin,
 {
     while let Some(Ok(message)) = socket.next().await {
-        let mut arrived = Some(message);
-        for _ in 0..TOGETHER {
-            let Some(message) = arrived.take() else { break };
-            if is_data(&message) && socket.feed(message).await.is_err() {
-                return;
-            }
+        let (mut last, mut before) = (message, Vec::new());
+        while before.len() < TOGETHER {
             match socket.next().now_or_never() {
-                Some(Some(Ok(message))) => arrived = Some(message),
+                Some(Some(Ok(message))) => before.push(std::mem::replace(&mut last, message)),
                 Some(_) => return,
                 None => break,
             }
         }
-        if let Some(message) = arrived.filter(&is_data) {
+        for message in before.into_iter().chain([last]).filter(&is_data) {
             if socket.feed(message).await.is_err() {
                 return;
             }
