@@ -73,9 +73,34 @@ where
 }
 
 /// Answers the messages that have arrived together by one write, until the connection ends.
-///
-/// All are taken first: some sockets flush when they are asked for the next one.
 pub async fn echo_together<S, M, E>(mut socket: S, is_data: impl Fn(&M) -> bool)
+where
+    S: Stream<Item = Result<M, E>> + Sink<M> + Unpin,
+{
+    while let Some(Ok(message)) = socket.next().await {
+        let (mut last, mut taken) = (message, 1);
+        loop {
+            if is_data(&last) && socket.feed(last).await.is_err() {
+                return;
+            }
+            if taken == TOGETHER {
+                break;
+            }
+            match socket.next().now_or_never() {
+                Some(Some(Ok(message))) => last = message,
+                Some(_) => return,
+                None => break,
+            }
+            taken += 1;
+        }
+        if socket.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The same for a socket that flushes when it is asked for the next message: all are taken first.
+pub async fn echo_when_all_are_taken<S, M, E>(mut socket: S, is_data: impl Fn(&M) -> bool)
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin,
 {

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::rc::Rc;
 
-use peer_websocket_support::{Hub, Mode, broadcast, echo_together, serve};
+use peer_websocket_support::{Hub, Mode, broadcast, echo_when_all_are_taken, serve};
 use tokio::net::TcpStream;
 use tokio_websockets::{Config, Message, ServerBuilder};
 
@@ -19,6 +19,6 @@ async fn run(stream: TcpStream, mode: Mode, hub: Rc<Hub<Message>>) {
     let is_data = |message: &Message| message.is_text() || message.is_binary();
     match mode {
         Mode::Broadcast => broadcast(socket, hub, is_data).await,
-        Mode::Echo | Mode::Deflate => echo_together(socket, is_data).await,
+        Mode::Echo | Mode::Deflate => echo_when_all_are_taken(socket, is_data).await,
     }
 }
