@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use super::config::{Config, settings};
 use super::core::{Core, Side};
+use super::deflate::{Deflate, Offer};
 use super::frame::MAX_HEADER;
 use super::handshake::{ClientStep, Connecting, Hello};
 use super::send::{self, Sending};
@@ -36,7 +37,7 @@ pub struct WebsocketClient {
 enum Opening {
     /// Nothing has happened.
     New,
-    Connecting(Box<Connecting>),
+    Connecting(Box<(Connecting, Option<Offer>)>),
     Done,
 }
 
@@ -76,7 +77,7 @@ impl WebsocketClient {
     #[cold]
     fn connect(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         let Opening::Connecting(connecting) = &mut self.opening else { return Ok(Decoded::Need(1)) };
-        let connected = match connecting.step(input) {
+        let connected = match connecting.0.step(input) {
             Ok(ClientStep::Need) => return Ok(Decoded::Need(1)),
             Ok(ClientStep::Open(connected)) => *connected,
             Err(error) => {
@@ -85,9 +86,15 @@ impl WebsocketClient {
                 return Err(error.into());
             }
         };
+        let offer = connecting.1.take();
         self.opening = Opening::Done;
         self.core.start(cx.now());
-        cx.free(0);
+        let agreed = match offer.map(|offer| offer.confirm(&connected.agreement.extensions)) {
+            Some(Err(error)) => return Err(self.core.fail(error.into(), cx)),
+            Some(Ok(agreed)) => agreed,
+            None => None,
+        };
+        self.core.agree(agreed, cx);
         cx.release();
         Ok(Decoded::Event(Event::Open(Open::connected(connected))))
     }
@@ -110,9 +117,10 @@ impl Protocol for WebsocketClient {
 
     fn open(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Error> {
         self.core.start(cx.now());
-        let connecting = Connecting::new(Arc::clone(&self.hello), None)?;
+        let offer = self.core.config.deflate.as_ref().map(Deflate::offer);
+        let connecting = Connecting::new(Arc::clone(&self.hello), offer.as_ref().map(Offer::to_string))?;
         connecting.write(cx.reply().buffer())?;
-        self.opening = Opening::Connecting(Box::new(connecting));
+        self.opening = Opening::Connecting(Box::new((connecting, offer)));
         Ok(())
     }
 
@@ -140,7 +148,7 @@ impl Protocol for WebsocketClient {
 
     fn eof(&mut self, input: &mut BytesMut, _: &mut Context<'_, Self>) -> Result<Eof<Self>, Error> {
         match &mut self.opening {
-            Opening::Connecting(connecting) => Err(connecting.ended().into()),
+            Opening::Connecting(connecting) => Err(connecting.0.ended().into()),
             Opening::New => Ok(Eof::Truncated),
             Opening::Done => Ok(self.core.eof(input)),
         }

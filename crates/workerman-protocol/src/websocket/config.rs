@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::Kind;
+use super::deflate::Deflate;
 use super::handshake::Policy;
 use crate::DEFAULT_MAX_MESSAGE;
 
@@ -28,6 +29,8 @@ pub(super) struct Config {
     pub(super) policy: Policy,
     /// The application decides about each of them.
     pub(super) asks: bool,
+    /// How messages are compressed, if they are.
+    pub(super) deflate: Option<Deflate>,
     /// When times of connections are counted from.
     pub(super) start: OnceLock<Instant>,
 }
@@ -44,6 +47,7 @@ impl Default for Config {
             pong_within: Duration::from_secs(10),
             policy: Policy::new(),
             asks: false,
+            deflate: None,
             start: OnceLock::new(),
         }
     }
@@ -93,6 +97,13 @@ macro_rules! settings {
             pub fn only(self, kind: impl Into<Option<super::Kind>>) -> Self {
                 let kind = kind.into();
                 self.with(|config| config.only = kind)
+            }
+
+            /// Compresses messages, if the peer agrees (permessage-deflate, RFC 7692); default off. `None` for off again.
+            #[must_use]
+            pub fn compress(self, settings: impl Into<Option<Deflate>>) -> Self {
+                let settings = settings.into();
+                self.with(|config| config.deflate = settings)
             }
 
             /// Sets after how much silence of the peer it is sent a ping, and how long it has to answer; default 30 s and

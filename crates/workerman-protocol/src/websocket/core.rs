@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::config::Config;
+use super::deflate::Inflater;
 use super::receive::Partial;
 use super::send::Sending;
 use super::{Error, Event, Message, Outgoing};
@@ -63,6 +64,8 @@ pub(super) struct Core {
 pub(super) struct More {
     /// The message that has begun.
     pub(super) partial: Option<Partial>,
+    /// What inflates the messages of the peer: one that keeps its context, or one for the message that has begun.
+    pub(super) inflater: Option<Box<Inflater>>,
     /// What the pong says that is owed.
     pub(super) pong: Vec<u8>,
     /// How the connection was closed.
@@ -105,11 +108,9 @@ impl Core {
 
     /// Forgets what an idle connection does without.
     pub(super) fn tidy(&mut self) {
-        if self
-            .more
-            .as_ref()
-            .is_some_and(|more| more.partial.is_none() && more.pong.is_empty() && more.last.is_none())
-        {
+        if self.more.as_ref().is_some_and(|more| {
+            more.partial.is_none() && more.inflater.is_none() && more.pong.is_empty() && more.last.is_none()
+        }) {
             self.more = None;
         }
     }

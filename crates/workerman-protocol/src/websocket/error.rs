@@ -1,6 +1,7 @@
 //! What can go wrong.
 
 use super::CloseCode;
+use super::deflate::NegotiationError;
 use super::handshake::{HandshakeError, Refusal};
 
 /// Why a connection failed, or why something cannot be sent.
@@ -47,6 +48,9 @@ pub enum Error {
     /// The application's answer to a handshake cannot be sent; the client got a 500.
     #[error("the answer to a handshake cannot be sent: {0}")]
     Answer(Box<str>),
+    /// The server has agreed to a compression that was not offered (1010).
+    #[error("the server's answer to the offer of compression is wrong: {0}")]
+    Extension(#[from] NegotiationError),
     /// A client's handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -60,6 +64,7 @@ impl Error {
             Self::Utf8 | Self::Inflate => CloseCode::INVALID,
             Self::Unsupported => CloseCode::UNSUPPORTED,
             Self::TooBig { .. } => CloseCode::TOO_BIG,
+            Self::Extension(_) => CloseCode::EXTENSION,
             _ => return None,
         })
     }

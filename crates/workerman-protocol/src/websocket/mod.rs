@@ -2,6 +2,7 @@
 
 mod client;
 mod close;
+mod compression;
 mod config;
 mod core;
 pub mod deflate;

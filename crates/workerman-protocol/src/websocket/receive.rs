@@ -2,24 +2,31 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::core::{Core, DEAF, DEFLATES, HEARD, OVER, OWES, PARTIAL, SLOW, SPECIAL, Side};
+use super::core::{Core, DEAF, DEFLATES, HEARD, OVER, OWES, PARTIAL, SLOW, Side};
 use super::frame::{self, BINARY, CONTINUATION, First, Header, MAX_CONTROL, TEXT};
 use super::mask::Key;
 use super::utf8::is_utf8;
 use super::validator::Validator;
-use super::{Error, Event, Fragment, Kind, Message, Utf8Bytes};
+use super::{Error, Event, Fragment, Kind, Message, Utf8Bytes, compression};
 use crate::{Context, Decoded, take};
 
 /// Most bytes of a fragment that is delivered.
 const PIECE: usize = 64 * 1024;
 
+/// Most bytes of compressed data that make a fragment: inflated they are 264 KiB at most.
+const COMPRESSED_PIECE: usize = 256;
+
 /// A message that has begun and is not complete.
 pub(super) struct Partial {
     kind: Kind,
+    /// It is compressed.
+    compressed: bool,
     /// Frames of it that have begun.
     fragments: u32,
     /// Bytes of the message, with those of the frame that has begun.
     size: usize,
+    /// Bytes that were inflated.
+    inflated: usize,
     /// The text so far.
     text: Validator,
     /// What has arrived of it, but for what is left in the input.
@@ -157,12 +164,14 @@ impl Core {
             return self.control(first, input, cx);
         }
         self.check_order(first)?;
-        let in_message = if self.has(SPECIAL) && self.config.fragments {
+        let in_message = if self.config.fragments {
             // Nothing of it is kept.
             usize::MAX
         } else {
-            self.config.max_message
-                - self.partial().map_or(0, |partial| partial.size).min(self.config.max_message)
+            let most = self.config.max_message;
+            // What is compressed can be a little longer than the message.
+            let more = if self.is_compressed(first) { most / 16 + 1024 } else { 0 };
+            most.saturating_add(more).saturating_sub(self.partial().map_or(0, |partial| partial.size))
         };
         let config = &self.config;
         let most = |payload| match () {
@@ -189,6 +198,11 @@ impl Core {
         self.partial()?.frame.as_mut()
     }
 
+    /// Whether the message is compressed that a data frame belongs to.
+    fn is_compressed(&mut self, first: First) -> bool {
+        first.rsv1() || self.partial().is_some_and(|partial| partial.compressed)
+    }
+
     /// Whether a data frame may come now (RFC 6455 section 5.4), and whether it is one too many.
     fn check_order(&mut self, first: First) -> Result<(), Error> {
         let (most, only) = (self.config.max_fragments, self.config.only);
@@ -207,11 +221,14 @@ impl Core {
     /// A data frame begins.
     fn begin(&mut self, first: First, header: Header) {
         self.bits |= HEARD | PARTIAL;
-        let whole = first.opcode() != CONTINUATION && first.is_final() && !self.config.fragments;
+        let whole =
+            first.opcode() != CONTINUATION && first.is_final() && !first.rsv1() && !self.config.fragments;
         let partial = self.more().partial.get_or_insert_with(|| Partial {
             kind: kind_of(first.opcode()),
+            compressed: first.rsv1(),
             fragments: 0,
             size: 0,
+            inflated: 0,
             text: Validator::default(),
             data: BytesMut::new(),
             delivered: false,
@@ -248,44 +265,76 @@ impl Core {
             let payload = take(input, have);
             return self.complete(payload).map(Some);
         }
-        let n = frame.left.min(input.len()).min(if delivers { PIECE } else { usize::MAX });
-        if n < frame.left && n == 0 {
+        let most = match () {
+            () if !delivers => usize::MAX,
+            () if partial.compressed => COMPRESSED_PIECE,
+            () => PIECE,
+        };
+        let n = frame.left.min(input.len()).min(most);
+        if n == 0 && frame.left > 0 {
             return Ok(Some(Decoded::Need(frame.left)));
         }
-        let begun = if delivers { Bytes::copy_from_slice(partial.text.begun()) } else { Bytes::new() };
-        check::<P>(partial.kind, &mut partial.text, frame.key, &mut input[..n])?;
-        frame.key = frame.key.after(n);
+        let key = frame.key;
+        frame.key = key.after(n);
         frame.left -= n;
-        let (ended, last) = (frame.left == 0, frame.left == 0 && frame.last);
+        let ended = frame.left == 0;
+        let last = ended && frame.last;
         if ended {
             partial.frame = None;
         }
-        if delivers {
-            // What has been withheld before comes first, and what is withheld now comes later.
-            let withheld = partial.text.begun().len();
-            if last && withheld > 0 {
-                return Err(Error::Utf8);
+        if partial.compressed {
+            if !P::CLIENT {
+                key.apply(&mut input[..n]);
             }
-            let data = if begun.is_empty() && withheld == 0 {
-                take(input, n)
-            } else {
-                let kept = begun.len() + n - withheld;
-                let mut data = BytesMut::with_capacity(begun.len() + n);
-                data.extend_from_slice(&begun);
-                data.extend_from_slice(&input[..n]);
-                input.advance(n);
-                data.truncate(kept);
-                data.freeze()
-            };
-            return Ok(self.deliver(data, last));
+            self.inflate(&input[..n], last)?;
+            input.advance(n);
+        } else {
+            check::<P>(partial.kind, &mut partial.text, key, &mut input[..n])?;
+            if delivers && partial.data.is_empty() && partial.text.is_complete() {
+                // Without a copy, if it is large.
+                let data = take(input, n);
+                return Ok(self.deliver(data, last));
+            }
+            partial.data.extend_from_slice(&input[..n]);
+            input.advance(n);
         }
-        partial.data.extend_from_slice(&input[..n]);
-        input.advance(n);
+        let Some(partial) = self.partial() else { return Ok(None) };
+        if delivers {
+            // A character that has begun waits for its rest.
+            let whole = partial.data.len() - partial.text.begun().len();
+            let data = partial.data.split_to(whole).freeze();
+            return if last && !partial.text.is_complete() {
+                Err(Error::Utf8)
+            } else {
+                Ok(self.deliver(data, last))
+            };
+        }
         if !last {
             return Ok(None);
         }
         let payload = std::mem::take(&mut partial.data).freeze();
         self.complete(payload).map(Some)
+    }
+
+    /// Inflates what has arrived of a compressed message.
+    fn inflate(&mut self, chunk: &[u8], last: bool) -> Result<(), Error> {
+        let Some(more) = self.more.as_mut() else { return Ok(()) };
+        let Some(partial) = &mut more.partial else { return Ok(()) };
+        let inflater = compression::inflater(&mut more.inflater, self.config.deflate.as_ref())?;
+        let begin = partial.data.len();
+        // Of a message that is delivered in fragments, each may have as much as a message.
+        let before = if self.config.fragments { partial.inflated } else { 0 };
+        let limit = self.config.max_message.saturating_add(before);
+        inflater.push(chunk, last, limit, &mut partial.data)?;
+        if last && inflater.is_idle() {
+            more.inflater = None;
+        }
+        let inflated = &partial.data[begin..];
+        partial.inflated += inflated.len();
+        if partial.kind == Kind::Text && !partial.text.push(inflated, false) {
+            return Err(Error::Utf8);
+        }
+        Ok(())
     }
 
     /// A message is complete.

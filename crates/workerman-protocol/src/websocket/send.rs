@@ -1,22 +1,56 @@
 //! Sending: messages to frames (RFC 6455 section 5.2).
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{self, BINARY, CONTINUATION, FIN, MAX_CONTROL, MAX_HEADER, PING, PONG, TEXT};
-use super::{Error, Fragment, Kind, Message, Outgoing, mask};
+use super::deflate::Deflater;
+use super::frame::{self, BINARY, CONTINUATION, FIN, MAX_CONTROL, MAX_HEADER, PING, PONG, RSV1, TEXT};
+use super::{Error, Fragment, Kind, Message, Outgoing, compression, mask};
 use crate::{Outbox, SHARE_FROM, Shared};
 
 /// The sending half of a connection: what its encoder has to know.
-#[derive(Clone, Default, Debug)]
-pub struct Sending {
-    /// The parameters of compression; 0 for none.
-    bits: u8,
+pub struct Sending(pub(super) Compression);
+
+/// How messages are compressed.
+pub(super) enum Compression {
+    /// Each for itself, by the compressor of this number; not at all with 0.
+    Free(u8),
+    /// Each may refer to those before it.
+    Context(Box<Deflater>),
 }
 
 impl Sending {
     /// A sending half made for one send.
-    pub(super) fn free(bits: u8) -> Self {
-        Self { bits }
+    #[inline]
+    pub(super) const fn free(bits: u8) -> Self {
+        Self(Compression::Free(bits))
+    }
+
+    pub(super) fn with_context(deflater: Deflater) -> Self {
+        Self(Compression::Context(Box::new(deflater)))
+    }
+
+    /// The payload of a message as it is sent compressed, if it is.
+    #[inline]
+    fn compress(&mut self, payload: &[u8], asked: Option<bool>) -> Option<Bytes> {
+        match &mut self.0 {
+            Compression::Free(0) => None,
+            Compression::Free(number) => compression::compress(*number, payload, asked),
+            Compression::Context(deflater) => compression::compress_with(deflater, payload, asked),
+        }
+    }
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self::free(0)
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("context", &matches!(self.0, Compression::Context(_))).finish()
     }
 }
 
@@ -27,11 +61,14 @@ pub(super) fn encode<const CLIENT: bool>(
     outgoing: Outgoing,
     out: &mut Outbox,
 ) -> Result<(), Error> {
-    let _ = sending.bits;
     match outgoing {
-        Outgoing::Message { message, .. } => {
+        Outgoing::Message { message, compress } => {
             let (opcode, payload) = parts(message);
-            frame::<CLIENT>(FIN | opcode, payload, out)
+            match sending.compress(&payload, compress) {
+                // RFC 7692 section 6: the first reserved bit says so.
+                Some(compressed) => frame::<CLIENT>(FIN | RSV1 | opcode, compressed, out),
+                None => frame::<CLIENT>(FIN | opcode, payload, out),
+            }
         }
         Outgoing::Ping(payload) => control::<CLIENT>(PING, &payload, out),
         Outgoing::Pong(payload) => control::<CLIENT>(PONG, &payload, out),
@@ -42,13 +79,22 @@ pub(super) fn encode<const CLIENT: bool>(
     }
 }
 
+/// Appends what was encoded for many.
+#[inline]
+pub(super) fn append_shared(sending: &mut Sending, shared: &Shared, out: &mut Outbox) {
+    match sending.0 {
+        Compression::Free(0) => out.put_bytes(shared.bytes().clone()),
+        _ => compression::append_shared(&mut sending.0, shared, out),
+    }
+}
+
 /// A message of a server, encoded once for many: nothing is masked, so that the bytes are the same for all.
 pub(super) fn encode_shared(outgoing: &Outgoing) -> Option<Shared> {
     let mut out = Outbox::new();
     encode::<false>(&mut Sending::default(), outgoing.clone(), &mut out).ok()?;
     let shared = Shared::from(out.into_bytes());
     if !matches!(outgoing, Outgoing::Message { compress: None | Some(true), .. }) {
-        // There is no other form.
+        // There is no compressed form.
         shared.memo(|| None);
     }
     Some(shared)
@@ -58,9 +104,9 @@ pub(super) fn encode_shared(outgoing: &Outgoing) -> Option<Shared> {
 #[inline]
 pub(super) fn size_hint(outgoing: &Outgoing) -> usize {
     match outgoing {
-        // Compressed it may be anything.
-        Outgoing::Message { compress: Some(true), .. } => 2,
-        Outgoing::Message { message, .. } => message.len() + 2,
+        Outgoing::Message { message, compress: Some(false) } => message.len() + 2,
+        // Compressed it may be nearly nothing.
+        Outgoing::Message { .. } => 2,
         Outgoing::Ping(payload) | Outgoing::Pong(payload) => payload.len() + 2,
         Outgoing::Fragment(fragment) => fragment.data.len() + 2,
     }

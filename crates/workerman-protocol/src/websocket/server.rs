@@ -8,10 +8,11 @@ use bytes::BytesMut;
 
 use super::config::{Config, settings};
 use super::core::{Core, Side};
+use super::deflate::{Agreed, Deflate};
 use super::frame::MAX_HEADER;
 use super::handshake::{self, Accept, Accepted, Accepting, Agreement, Policy, Refusal, Step, Upgrade};
 use super::send::{self, Sending};
-use super::{CloseCode, Error, Event, Message, Open, Outgoing};
+use super::{CloseCode, Error, Event, Message, Open, Outgoing, compression};
 use crate::http::{Request, Response, switch};
 use crate::{
     Context, Deadline, Decoded, Eof, Failure, Farewell, Goodbye, Outbox, Protocol, Recovery, Shared,
@@ -44,7 +45,7 @@ enum Opening {
     New,
     Accepting(Accepting),
     /// It was complete before.
-    Adopted(Open),
+    Adopted(Open, Option<Agreed>),
 }
 
 impl Websocket {
@@ -117,11 +118,26 @@ impl Websocket {
         upgrade: Upgrade,
         accept: Accept,
     ) -> Result<(Response, Self), crate::http::Error> {
-        let settled = upgrade.settle(accept, None)?;
-        let agreement = Agreement { protocol: settled.protocol().map(Box::from), ..Agreement::default() };
+        let (response, agreement, agreed) = self.agree(upgrade, accept)?;
         let mut next = self.clone();
-        next.opening = Some(Box::new(Opening::Adopted(Open::accepted(request, agreement))));
-        Ok((settled.response(), next))
+        next.opening = Some(Box::new(Opening::Adopted(Open::accepted(request, agreement), agreed)));
+        Ok((response, next))
+    }
+
+    /// What is answered to a handshake, and agreed on by it.
+    fn agree(
+        &self,
+        upgrade: Upgrade,
+        accept: Accept,
+    ) -> Result<(Response, Agreement, Option<Agreed>), crate::http::Error> {
+        let deflate = self.core.config.deflate.as_ref().filter(|_| accept.compresses());
+        let agreed = deflate.and_then(|deflate| deflate.accept(upgrade.offered_extensions()));
+        let settled = upgrade.settle(accept, agreed.as_ref().map(Agreed::to_string))?;
+        let agreement = Agreement {
+            protocol: settled.protocol().map(Box::from),
+            extensions: compression::said(agreed.as_ref()),
+        };
+        Ok((settled.response(), agreement, agreed))
     }
 
     /// Goes on with the handshake.
@@ -134,11 +150,11 @@ impl Websocket {
                 accepting.step(input, &config.policy, config.asks, cx.peer(), cx.waker())
             }
             Opening::New => Step::Need,
-            Opening::Adopted(_) => {
-                let Some(Opening::Adopted(open)) = self.opening.take().map(|opening| *opening) else {
+            Opening::Adopted(..) => {
+                let Some(Opening::Adopted(open, agreed)) = self.opening.take().map(|opening| *opening) else {
                     return Ok(Decoded::Need(1));
                 };
-                return Ok(self.opened(open, cx));
+                return Ok(self.opened(open, agreed, cx));
             }
         };
         match step {
@@ -164,21 +180,20 @@ impl Websocket {
     /// A handshake is accepted: the answer.
     fn settle(&mut self, accepted: Accepted, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         let Accepted { request, upgrade, accept } = accepted;
-        let settled = match upgrade.settle(accept, None) {
-            Ok(settled) => settled,
+        let (response, agreement, agreed) = match self.agree(upgrade, accept) {
+            Ok(agreed) => agreed,
             Err(error) => return Err(self.mistaken(&error, cx)),
         };
-        let agreement = Agreement { protocol: settled.protocol().map(Box::from), ..Agreement::default() };
-        if let Err(error) = self.answer_with(settled.response(), cx) {
+        if let Err(error) = self.answer_with(response, cx) {
             return Err(self.mistaken(&error, cx));
         }
-        Ok(self.opened(Open::accepted(request, agreement), cx))
+        Ok(self.opened(Open::accepted(request, agreement), agreed, cx))
     }
 
-    fn opened(&mut self, open: Open, cx: &mut Context<'_, Self>) -> Decoded<Self> {
+    fn opened(&mut self, open: Open, agreed: Option<Agreed>, cx: &mut Context<'_, Self>) -> Decoded<Self> {
         self.opening = None;
         self.core.start(cx.now());
-        cx.free(0);
+        self.core.agree(agreed, cx);
         cx.release();
         Decoded::Event(Event::Open(open))
     }
@@ -262,6 +277,12 @@ impl Protocol for Websocket {
         send::encode_shared(message)
     }
 
+    #[inline]
+    fn append_shared(sending: &mut Sending, shared: &Shared, out: &mut Outbox) -> Result<(), Error> {
+        send::append_shared(sending, shared, out);
+        Ok(())
+    }
+
     fn eof(&mut self, input: &mut BytesMut, _: &mut Context<'_, Self>) -> Result<Eof<Self>, Error> {
         if self.opening.is_some() {
             return Ok(if input.is_empty() { Eof::Clean } else { Eof::Truncated });
@@ -274,7 +295,7 @@ impl Protocol for Websocket {
             None => self.core.leave(CloseCode::UNEXPECTED, "", cx),
             // Without the text: that is for the log.
             Some(Opening::New | Opening::Accepting(_)) => self.refuse(&Refusal::failed(), cx),
-            Some(Opening::Adopted(_)) => {}
+            Some(Opening::Adopted(..)) => {}
         }
         Recovery::End
     }

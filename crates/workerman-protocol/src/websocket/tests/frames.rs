@@ -29,8 +29,16 @@ fn messages_of_all_lengths() {
                 let (mut server, mut client) = (server(), client());
                 whole.chunks(piece).for_each(|piece| server.feed(piece));
                 plain(first, &payload).chunks(piece).for_each(|piece| client.feed(piece));
-                assert_eq!(server.messages(), [expected.clone()], "{length} bytes in pieces of {piece}");
-                assert_eq!(client.messages(), [expected.clone()], "{length} bytes in pieces of {piece}");
+                assert_eq!(
+                    server.messages(),
+                    std::slice::from_ref(&expected),
+                    "{length} bytes in pieces of {piece}"
+                );
+                assert_eq!(
+                    client.messages(),
+                    std::slice::from_ref(&expected),
+                    "{length} bytes in pieces of {piece}"
+                );
                 assert!(server.protocol().is_idle() && client.protocol().is_idle());
             }
         }

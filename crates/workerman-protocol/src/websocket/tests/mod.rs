@@ -1,6 +1,7 @@
 //! Tests of open connections, by the sections of RFC 6455.
 
 mod closing;
+mod compression;
 mod frames;
 mod heartbeat;
 mod limits;
