@@ -464,7 +464,7 @@ fn check_target(method: &[u8], target: &[u8]) -> Result<Form, Stop> {
     }
     if method == b"CONNECT" {
         let colon = target.iter().rposition(|byte| *byte == b':').ok_or(BAD)?;
-        let port = target.len() > colon + 1;
+        let port = target[colon + 1..].iter().any(|digit| *digit != b'0');
         return if port && is_authority(target) { Ok(Form::Authority) } else { Err(BAD) };
     }
     if target[0] == b'/' {
@@ -502,8 +502,10 @@ fn is_authority(text: &[u8]) -> bool {
     match &text[end..] {
         [] => true,
         [b':', port @ ..] => {
-            // No port of TCP has more.
-            port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+            let significant = port.iter().skip_while(|digit| **digit == b'0').count();
+            // No port of TCP is above 65535: the order of numbers of five digits is that of their texts.
+            port.iter().all(u8::is_ascii_digit)
+                && (significant < 5 || (significant == 5 && &port[port.len() - 5..] <= b"65535".as_slice()))
         }
         _ => false,
     }

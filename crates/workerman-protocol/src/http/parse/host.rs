@@ -17,7 +17,8 @@ pub(super) fn check_target(method: &Method, target: &str) -> Result<(), Refusal>
     if *method == Method::CONNECT {
         // Section 3.2.3: only host and port, and the port is required.
         let port = target.rfind(':').map_or("", |colon| &target[colon + 1..]);
-        let valid = is_host(bytes) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        // RFC 9110 section 9.3.6: one that is empty or invalid is refused; nobody listens at port 0.
+        let valid = is_host(bytes) && port.parse::<u16>().is_ok_and(|port| port > 0);
         return if valid { Ok(()) } else { Err(refuse(400, "CONNECT needs a host and a port")) };
     }
     if bytes.first() == Some(&b'/') {
@@ -69,10 +70,20 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
             },
         }
     };
-    if !port.iter().all(u8::is_ascii_digit) || port.len() > 5 {
+    if !is_port(port) {
         return false;
     }
     name.first() == Some(&b'[') || is_name(name)
+}
+
+/// `port` of RFC 3986 section 3.2.3, which may be empty, as far as there is such a port.
+fn is_port(port: &[u8]) -> bool {
+    let digits = port.iter().all(u8::is_ascii_digit);
+    // Without leading zeros, so that any number of them is none.
+    let value = port
+        .iter()
+        .fold(0, |value: u32, digit| value.saturating_mul(10).saturating_add(u32::from(digit & 15)));
+    digits && value <= u32::from(u16::MAX)
 }
 
 /// Bytes of a `reg-name` that stand for themselves, without the comma.
