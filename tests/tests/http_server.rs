@@ -90,7 +90,7 @@ fn errors_become_a_500_without_their_text_and_the_connection_goes_on(ground: &Gr
         });
         let spoiled = "cannot encode: bad header field x-kind: its value has a forbidden character";
         let offered =
-            "cannot encode: cannot send the message: a status of 1xx that is no answer to an offered upgrade";
+            "cannot encode: cannot send the message: a switch of protocols that nobody has offered";
         let told = [
             "error: handler failed: secret".to_owned(),
             format!("error: reply not sent: {spoiled}"),

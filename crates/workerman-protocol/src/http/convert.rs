@@ -98,6 +98,8 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
         let (parts, body) = response.into_parts();
         let mut response = Self::new(parts.status).body(body);
         *response.headers_mut() = parts.headers.into();
+        // The framing follows from the body.
+        response.headers_mut().remove(TRANSFER_ENCODING);
         response
     }
 }

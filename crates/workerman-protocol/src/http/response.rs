@@ -32,8 +32,10 @@ const IN_REFERENCE: &AsciiSet = &CONTROLS
 
 /// A response: status, fields, body.
 ///
-/// `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are the protocol's own: it writes them as the request
-/// and the body demand.
+/// `Content-Length`, `Transfer-Encoding`, `Connection` and `Date` are written as the request and the body demand. A
+/// `Date` or `Server` that is set here takes the place of the server's own. A `Content-Length` must be that of the body,
+/// announces one that is streamed, or says what the answer to HEAD and a 304 do not have; a `Transfer-Encoding` is an
+/// error.
 ///
 /// A mistake in building one (a line break in a field, a cookie that browsers would drop) is kept in it, the first one:
 /// the client gets a 500, and `on_error` is told. So nothing has to be unwrapped on the way.
@@ -94,7 +96,7 @@ impl Response {
         Self { status, ..Self::default() }
     }
 
-    /// An empty response with a status as a number; one that is none (100 to 999) makes it an error.
+    /// An empty response with a status as a number; one that is none (100 to 599) makes it an error.
     pub fn of(status: u16) -> Self {
         Self::default().with_status(status)
     }
@@ -212,11 +214,15 @@ impl Response {
     }
 
     /// Sets the status.
+    ///
+    /// One that HTTP does not have (100 to 599) makes the response an error; so does one of 1xx as an answer, but for the
+    /// [switch](Self::switching_protocols) that a client has offered.
     #[must_use]
     pub fn with_status(mut self, status: impl TryInto<StatusCode>) -> Self {
         match status.try_into() {
-            Ok(status) => self.status = status,
-            Err(_) => self.spoil(Error::Message("the status is not a number from 100 to 999")),
+            // RFC 9110 section 15.
+            Ok(status) if status.as_u16() < 600 => self.status = status,
+            _ => self.spoil(Error::Message("the status is not a number from 100 to 599")),
         }
         self
     }

@@ -8,11 +8,12 @@
 //!                                                                       Answered ────────► (none)
 //! ```
 //! This file is the state machine. `config` holds the settings, `receive` reads bodies, `answer` begins answers and
-//! pumps their bodies, `write` knows the bytes of a head.
+//! pumps their bodies, `fit` says which can be sent, `write` knows the bytes of a head.
 
 mod access;
 mod answer;
 mod config;
+mod fit;
 mod receive;
 #[cfg(all(test, feature = "testing"))]
 mod tests;

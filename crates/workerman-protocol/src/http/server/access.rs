@@ -102,7 +102,7 @@ impl Http {
         record.status = Some(response.status());
         if let Some(id) = &record.id {
             if let Ok(value) = HeaderValue::from_str(&id.0) {
-                response.headers_mut().insert(X_REQUEST_ID.clone(), value);
+                response.fields_mut().insert(X_REQUEST_ID.clone(), value);
             }
         }
     }

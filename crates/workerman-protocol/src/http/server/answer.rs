@@ -5,8 +5,9 @@ use std::task::Poll;
 
 use super::super::coding::compress;
 use super::super::link::Answer;
-use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD, UPGRADES};
+use super::super::parse::{CLOSE, CONNECTS, Framing, HEAD, OLD};
 use super::super::{Body, BodyError, Error, Response, StatusCode};
+use super::fit::{announced, check};
 use super::receive::{CONTINUE, Receiving};
 use super::write::{self, Length};
 use super::{DROPPED, Exchange, Http, LEAVING, OVER, Stage};
@@ -35,23 +36,6 @@ impl Sending {
     pub(super) fn is_endless(&self) -> bool {
         self.endless
     }
-}
-
-/// Whether a response can be sent as the answer to a request with these flags; `whole`: its body has arrived.
-#[inline]
-fn check(response: &mut Response, flags: u8, whole: bool) -> Result<(), Error> {
-    if let Some(error) = response.take_error() {
-        return Err(error);
-    }
-    if !response.status().is_informational() {
-        return Ok(());
-    }
-    // RFC 9110 section 15.2.2: a switch is an answer to an offer; the others of 1xx are not final.
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS || flags & UPGRADES == 0 {
-        return Err(Error::Message("a status of 1xx that is no answer to an offered upgrade"));
-    }
-    // Section 7.8: the new protocol begins behind the whole request.
-    if whole { Ok(()) } else { Err(Error::Message("a switch of protocols within the body of its request")) }
 }
 
 impl Http {
@@ -213,6 +197,7 @@ impl Http {
         }
         let status = response.status();
         let mut body = std::mem::take(response.body_mut());
+        let known = body.len().or_else(|| announced(&response));
         let switches = status == StatusCode::SWITCHING_PROTOCOLS
             || (exchange.flags & CONNECTS != 0 && status.is_success());
         // RFC 9110 section 6.4.1: which answers have no content, whatever they say.
@@ -221,7 +206,7 @@ impl Http {
         let length = if bodiless {
             Length::None
         } else {
-            match body.len() {
+            match known {
                 // RFC 9110 section 15.3.6: nothing is to be shown, and that has to be said.
                 _ if status == StatusCode::RESET_CONTENT => Length::Known(0),
                 Some(_) if body.trailers().is_some() && !old => Length::Chunked,
@@ -258,7 +243,7 @@ impl Http {
             }
             None if empty => {}
             None => {
-                let announced = body.len().unwrap_or(0);
+                let announced = known.unwrap_or(0);
                 let endless =
                     response.content_type().is_some_and(|kind| kind.starts_with("text/event-stream"));
                 exchange.stage = Stage::Sending;

@@ -1,7 +1,7 @@
 //! The bytes of an answer's head, and of chunks.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, StatusCode};
 
 use super::super::chunked::may_trail;
@@ -22,6 +22,9 @@ pub(super) enum Length {
     UntilClose,
 }
 
+/// What [`Config::date`] ends with.
+const DATE: &[u8] = b"Date: ";
+
 /// Writes the head of an answer; tells whether the connection is to end after it.
 #[inline]
 pub(super) fn head(
@@ -37,22 +40,31 @@ pub(super) fn head(
     let status = response.status();
     let headers = response.headers();
     out.reserve(256 + 64 * headers.len());
-    let own_date = !headers.is_empty() && headers.contains("date");
-    if status == StatusCode::OK && !own_date {
+    let own = |name| !headers.is_empty() && headers.contains(name);
+    let (own_date, own_server) = (own("date"), own("server"));
+    if status == StatusCode::OK && !own_date && !own_server {
         out.put_slice(&config.ok);
     } else {
         status_line(status, out);
+        let (server, date) = config.date.split_at(config.date.len() - DATE.len());
+        if !own_server {
+            out.put_slice(server);
+        }
         // RFC 9110 section 6.6.1: an answer has a date.
-        let server =
-            if own_date { &config.date[..config.date.len() - b"Date: ".len()] } else { &config.date[..] };
-        out.put_slice(server);
+        if !own_date {
+            out.put_slice(date);
+        }
     }
     if !own_date {
         out.put_slice(&date(unix_seconds));
         out.put_slice(b"\r\n");
     }
-    out.put_slice(content_type(response.preset));
+    // RFC 9110 section 15.4.5: a 304 tells nothing of what it does not have; nor does any other without content.
+    if length != Length::None {
+        out.put_slice(content_type(response.preset));
+    }
     let mut close = flags & CLOSE != 0;
+    let mut offers = false;
     let mut own_length = None;
     for (name, value) in headers.iter() {
         if *name == CONNECTION {
@@ -63,6 +75,7 @@ pub(super) fn head(
         } else if *name == CONTENT_LENGTH {
             own_length = Some(value);
         } else if *name != TRANSFER_ENCODING {
+            offers |= *name == UPGRADE;
             field(name, value.as_bytes(), out);
         }
     }
@@ -89,6 +102,9 @@ pub(super) fn head(
         if status == StatusCode::SWITCHING_PROTOCOLS {
             out.put_slice(b"Connection: Upgrade\r\n");
         }
+    } else if offers {
+        // Section 7.8: whoever says what it could switch to says that this is for the next hop.
+        out.put_slice(if close { b"Connection: close, Upgrade\r\n" } else { b"Connection: Upgrade\r\n" });
     } else if close {
         out.put_slice(b"Connection: close\r\n");
     } else if flags & OLD != 0 {
@@ -135,7 +151,8 @@ pub(in crate::http) fn field(name: &HeaderName, value: &[u8], out: &mut BytesMut
         upper = byte == b'-';
     }
     out.put_slice(b": ");
-    out.put_slice(value);
+    // RFC 9110 section 5.5: white space around a value is not part of it.
+    out.put_slice(value.trim_ascii());
     out.put_slice(b"\r\n");
 }
 
