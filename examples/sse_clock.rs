@@ -8,22 +8,25 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use workerman::http::{Method, StatusCode, every, sse};
+use workerman::http::routes::Routes;
+use workerman::http::{every, sse};
 use workerman::prelude::*;
 
 const PAGE: &str = include_str!("sse_clock.html");
 
-fn main() -> workerman::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2345".to_owned());
+    // HEAD is answered as GET is, and other methods with what there is.
+    let routes = Routes::builder()
+        .get("/", |_| Response::html(PAGE))
+        .get("/time", |request| time(request.last_event_id()))
+        .build()?;
     Worker::http(address)
         .name("sse_clock")
-        .on_message(|_, request| match (request.method(), request.path()) {
-            (&Method::GET, "/") => Response::html(PAGE),
-            (&Method::GET, "/time") => time(request.last_event_id()),
-            _ => Response::new(StatusCode::NOT_FOUND),
-        })
+        .routes(routes)
         .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
-        .run()
+        .run()?;
+    Ok(())
 }
 
 /// The time, once a second, until the page is closed.

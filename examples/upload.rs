@@ -6,14 +6,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+use workerman::http::Method;
 use workerman::http::multipart::{Limits, Multipart, MultipartError};
-use workerman::http::{Method, StatusCode};
+use workerman::http::routes::Routes;
 use workerman::prelude::*;
 
 const PAGE: &str = include_str!("upload.html");
 
-fn main() -> workerman::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2345".to_owned());
+    // HEAD is answered as GET is; 400, 413 or 415, and why, if it is not a form that we take.
+    let routes = Routes::builder()
+        .get("/", |_| Response::html(PAGE))
+        .post_async("/", async |mut request| receive(&mut request).await.unwrap_or_else(Response::from))
+        .build()?;
     Worker::http(address)
         .name("upload")
         // Decided before anything of a body is read; what is not streamed has none here.
@@ -21,15 +27,10 @@ fn main() -> workerman::Result<()> {
             Method::POST => Admission::Stream,
             _ => Admission::Buffer(0),
         })
-        .on_message_async(async |_, mut request| match *request.method() {
-            _ if request.path() != "/" => Response::new(StatusCode::NOT_FOUND),
-            Method::GET => Response::html(PAGE),
-            // 400, 413 or 415, and why, if it is not a form that we take.
-            Method::POST => receive(&mut request).await.unwrap_or_else(Response::from),
-            _ => Response::new(StatusCode::METHOD_NOT_ALLOWED).header("allow", "GET, POST"),
-        })
+        .routes(routes)
         .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
-        .run()
+        .run()?;
+    Ok(())
 }
 
 /// Reads the form as it arrives: while this waits, so does the client, and no more than a piece is in memory.

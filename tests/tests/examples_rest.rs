@@ -96,3 +96,17 @@ fn rest_json_keeps_tasks_for_curl() {
     assert_eq!(curl.ask(&[], "/").0, 404);
     server.stop();
 }
+
+#[test]
+fn pages_of_examples_are_asked_for_their_heads() {
+    for (name, other) in [("sse_clock", "/time"), ("upload", "/")] {
+        let server = Example::start(name, &["127.0.0.1:0"]);
+        let Some(curl) = Curl::of(&server) else { return };
+        let (status, head) = curl.ask(&["--head"], "/");
+        assert!(status == 200 && head.contains("Content-Type: text/html"), "{name}: {head}");
+        assert_eq!(curl.ask(&["--head"], other).0, 200, "{name}");
+        assert_eq!(curl.ask(&["--head"], "/none").0, 404, "{name}");
+        assert_eq!(curl.ask(&["--request", "DELETE"], "/").0, 405, "{name}");
+        server.stop();
+    }
+}
