@@ -217,12 +217,12 @@ impl Protocol for Asking {
         matches!(self.owed.front(), Some((_, Some(Says::Flow(_)))))
     }
 
-    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, failure: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         let failed = self.last - u64::from(cx.parked());
         self.settle(failed, Says::Line(format!("SORRY {failed}")));
         self.write(cx);
         match failure {
-            Failure::Error => Recovery::Continue,
+            Failure::Error(_) => Recovery::Continue,
             Failure::Panic => Recovery::End,
         }
     }

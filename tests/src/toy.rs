@@ -290,9 +290,9 @@ impl<S: Counting> Protocol for Toy<S> {
         Ok(())
     }
 
-    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, failure: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         Self::say(cx, "500");
-        if failure == Failure::Error { Recovery::Continue } else { Recovery::End }
+        if matches!(failure, Failure::Error(_)) { Recovery::Continue } else { Recovery::End }
     }
 
     fn goodbye(&mut self, cx: &mut Context<'_, Self>) -> Goodbye {

@@ -320,7 +320,7 @@ fn a_broken_body_is_an_error_of_its_reader(ground: &Ground) {
             guest.until("the reader knows", || told.has(&knows)).await;
             // A client that has ended its stream may still read what its handler makes of it.
             if who == "here" {
-                assert_eq!(wire.answer().await.status, 500);
+                assert_eq!(wire.answer().await.status, 400);
             }
             wire.is_over().await;
             let mut wire = guest.connect().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use workerman::http::{HeaderValue, Headers, Http, Request, Response, StatusCode};
+use workerman::http::{Admission, HeaderValue, Headers, Http, Request, Response, StatusCode};
 use workerman::prelude::*;
 use workerman::{BoxError, Connection, Worker};
 use workerman_tests::http_server::{Framing, Gate, Ground, Pieces, Seen, get, post};
@@ -89,8 +89,7 @@ fn errors_become_a_500_without_their_text_and_the_connection_goes_on(ground: &Gr
             assert_eq!(wire.ask(get("/text")).await.text(), "a page");
         });
         let spoiled = "cannot encode: bad header field x-kind: its value has a forbidden character";
-        let offered =
-            "cannot encode: cannot send the message: a switch of protocols that nobody has offered";
+        let offered = "cannot encode: cannot send the message: a switch of protocols that nobody has offered";
         let told = [
             "error: handler failed: secret".to_owned(),
             format!("error: reply not sent: {spoiled}"),
@@ -101,6 +100,38 @@ fn errors_become_a_500_without_their_text_and_the_connection_goes_on(ground: &Gr
     }
 }
 on_all_grounds!(errors_become_a_500_without_their_text_and_the_connection_goes_on);
+
+fn a_request_that_cannot_be_read_is_answered_without_a_word_of_ours(ground: &Ground) {
+    let seen = Seen::default();
+    let worker = seen
+        .watch(ground.worker())
+        .on_request_head(|head| match head.path() {
+            "/stream" => Admission::Stream,
+            _ => Admission::Buffer(1000),
+        })
+        .on_message_async(async |_, mut request: Request| -> Result<Response, BoxError> {
+            if request.path() == "/stream" {
+                let _ = request.buffer(10).await?;
+            }
+            Ok(Response::text(request.text()?.to_owned()))
+        });
+    ground.run(worker, async |guest| {
+        let mut wire = guest.connect().await;
+        let invalid = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n\xff";
+        let answer = wire.ask(invalid).await;
+        assert_eq!((answer.status, answer.text(), answer.closes()), (400, "", false));
+        let answer = wire.ask(post("/stream", "twelve bytes")).await;
+        assert_eq!((answer.status, answer.text()), (413, ""));
+        assert_eq!(guest.connect().await.ask(post("/stream", "ten bytes.")).await.text(), "ten bytes.");
+    });
+    let told = seen.take().into_iter().filter(|note| note.starts_with("error"));
+    let expected = [
+        "error: handler failed: the body is not text in UTF-8",
+        "error: handler failed: the body is longer than 10 bytes",
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+on_all_grounds!(a_request_that_cannot_be_read_is_answered_without_a_word_of_ours);
 
 fn panics_become_a_500_and_end_their_connection(ground: &Ground) {
     for is_async in [false, true] {

@@ -189,7 +189,7 @@ pub trait Protocol: Sized + Send + 'static {
     /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. It is the message
     /// that was decoded last, or the one before it ([`Context::parked`]). The default ends the connection without a
     /// word.
-    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, failure: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         let _ = (failure, cx);
         Recovery::End
     }
@@ -344,10 +344,11 @@ pub enum Goodbye {
 }
 
 /// How the handler of a message failed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Failure {
-    /// It returned an error, or its answer had no encoding.
-    Error,
+#[derive(Clone, Copy, Debug)]
+pub enum Failure<'a> {
+    /// What it has returned, or why its answer has no encoding. A protocol may know errors of its own in it, whose cause is
+    /// the peer.
+    Error(&'a (dyn Error + 'static)),
     /// It panicked.
     Panic,
 }

@@ -361,11 +361,11 @@ impl Protocol for Asked {
         Ok(())
     }
 
-    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, failure: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         let word = if cx.parked() { b"worry" } else { b"sorry" };
         cx.reply().put_slice(word);
         self.owed -= 1;
-        if failure == Failure::Error { Recovery::Continue } else { Recovery::End }
+        if matches!(failure, Failure::Error(_)) { Recovery::Continue } else { Recovery::End }
     }
 
     fn eof(&mut self, _: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Eof<Self>, Refused> {
@@ -384,7 +384,7 @@ fn the_harness_lets_the_decoding_half_answer() {
     assert_eq!(harness.messages(), ['a'], "one at a time");
     assert_eq!(harness.answer_last(100usize), Err(Refused('9')));
     assert_eq!(harness.output(), "", "what was put is taken back");
-    assert_eq!(harness.failed(Failure::Error), Recovery::Continue);
+    assert_eq!(harness.failed(Failure::Error(&Refused('9'))), Recovery::Continue);
     assert_eq!((harness.output(), harness.messages()), (Bytes::from("sorry"), vec!['b']));
 
     harness.answer_last(25usize).unwrap();
@@ -424,7 +424,7 @@ fn a_default_answer_is_an_encoded_message_and_a_failure_ends() {
 
     let mut harness = whole();
     harness.feed(b"a");
-    assert_eq!(harness.failed(Failure::Error), Recovery::End);
+    assert_eq!(harness.failed(Failure::Error(&Refused('9'))), Recovery::End);
 }
 
 #[test]

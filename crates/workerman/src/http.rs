@@ -30,7 +30,7 @@ impl Worker<Http> {
     /// A worker for HTTP/1.1.
     ///
     /// The handler of a request returns its response, or anything that is one ([`Response`] says what), a `Result` of it
-    /// (an error becomes a 500 without its text), or nothing, if it keeps the right to answer later ([`Request::reply`]).
+    /// (an error becomes a 500 without its text, or a 4xx if it is one of the request's), or nothing, if it keeps the right to answer later ([`Request::reply`]).
     /// Silent connections are closed after 75 s ([`idle_timeout`](Self::idle_timeout)), and those of clients that take
     /// nothing of their answer after 5 minutes ([`Settings::write_timeout`]); one that is refused while it sends is
     /// listened to for 5 s more ([`Settings::linger`]).

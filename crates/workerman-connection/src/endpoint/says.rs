@@ -165,7 +165,12 @@ impl<P: Protocol> Endpoint<P> {
     /// The handler of a message returned an error.
     #[cold]
     pub(super) fn message_failed(&mut self, error: &Error, env: &mut Env<'_>) {
-        self.recover(error, Failure::Error, CloseReason::Handler, env);
+        // What the handler has returned, as it was.
+        let own: &(dyn std::error::Error + 'static) = match error {
+            Error::Handler(own) => &**own,
+            other => other,
+        };
+        self.recover(error, Failure::Error(own), CloseReason::Handler, env);
     }
 
     /// The handler of a message panicked.
@@ -176,7 +181,7 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// `on_error` is told, then the protocol says something and whether to go on.
-    fn recover(&mut self, error: &Error, failure: Failure, reason: CloseReason, env: &mut Env<'_>) {
+    fn recover(&mut self, error: &Error, failure: Failure<'_>, reason: CloseReason, env: &mut Env<'_>) {
         if self.session.phase() != Phase::Open {
             self.fail(error, reason, env);
             return;

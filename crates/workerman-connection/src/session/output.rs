@@ -54,7 +54,7 @@ impl<P: Protocol> Session<P> {
     /// The handler of a message failed: asks the protocol what to say, and whether to go on.
     pub fn failed(
         &mut self,
-        failure: Failure,
+        failure: Failure<'_>,
         turn: &mut Turn<'_>,
         sending: &dyn SendingHalf<P::Sending>,
     ) -> Recovery {

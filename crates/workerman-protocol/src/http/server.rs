@@ -8,11 +8,13 @@
 //!                                                                       Answered ────────► (none)
 //! ```
 //! This file is the state machine. `config` holds the settings, `receive` reads bodies, `answer` begins answers and
-//! pumps their bodies, `fit` says which can be sent, `write` knows the bytes of a head.
+//! pumps their bodies, `fit` says which can be sent, `fault` whose fault
+//! an error is, `write` knows the bytes of a head.
 
 mod access;
 mod answer;
 mod config;
+mod fault;
 mod fit;
 mod receive;
 #[cfg(all(test, feature = "testing"))]
@@ -79,6 +81,8 @@ const DROPPED: u8 = 1 << 3;
 
 /// A flag of an exchange beside those of its head: its request has been handed out.
 const HANDED: u8 = 1 << 7;
+/// Another: it was handed out before its body.
+const STREAMS: u8 = 1 << 6;
 
 /// A request and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -288,7 +292,7 @@ impl Http {
                 return Ok(None);
             }
             (Admission::Stream, framing) => {
-                self.begin(exchange);
+                self.begin(Exchange { flags: flags | STREAMS, ..exchange });
                 let (receiving, body) =
                     Receiving::streamed(framing, &self.config, flags & EXPECTS != 0, cx.waker());
                 self.more().receiving = Some(receiving);
@@ -441,8 +445,8 @@ impl Protocol for Http {
         self.more.as_ref().and_then(|more| more.sending.as_ref()).is_some_and(Sending::ends_by_close)
     }
 
-    fn failed(&mut self, failure: Failure, cx: &mut Context<'_, Self>) -> Recovery {
-        let panicked = failure == Failure::Panic;
+    fn failed(&mut self, failure: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
+        let panicked = matches!(failure, Failure::Panic);
         let alone = self.is_alone();
         let number = self.handed(cx.parked());
         let Some(exchange) = number.and_then(|number| self.exchange(number)) else {
@@ -452,12 +456,15 @@ impl Protocol for Http {
         if panicked {
             exchange.flags |= CLOSE;
         }
-        let (number, stage) = (exchange.number, exchange.stage);
+        let (number, stage, streams) = (exchange.number, exchange.stage, exchange.flags & STREAMS != 0);
         let waits = self.waiting().any(|waiting| waiting == number)
             && !cx.sending(|answers| answers.is_claimed(number));
         if waits {
             // Without the text: that is for the log.
-            let response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
+            let response = match failure {
+                Failure::Error(error) => fault::answer(error, streams),
+                Failure::Panic => Response::new(StatusCode::INTERNAL_SERVER_ERROR),
+            };
             if self.answered(number, response, cx).is_err() {
                 return Recovery::End;
             }

@@ -253,7 +253,7 @@ impl<P: Protocol> Harness<P> {
     }
 
     /// Lets the handler of the last message fail; returns what the protocol makes of it, and decodes on if it goes on.
-    pub fn failed(&mut self, failure: Failure) -> Recovery {
+    pub fn failed(&mut self, failure: Failure<'_>) -> Recovery {
         self.open();
         let recovery = self.call(|protocol, _, cx| protocol.failed(failure, cx));
         match recovery {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 
 use super::super::coding::Coding;
 use super::super::form::{self, FormValue, Pairs};
@@ -11,8 +11,9 @@ use super::Request;
 
 /// Why a request cannot be read as what a handler wants of it.
 ///
-/// As an error of a handler it is a 500 like every other. Converted into a [`Response`] it says what is wrong with the
-/// request, with the right [`status`](Self::status): `?` does that in a handler that returns `Result<_, Response>`.
+/// As the error of a handler, or as a cause of that, it is answered by its [`status`](Self::status) and nothing more.
+/// Converted into a [`Response`] it says what is wrong with the request as well: `?` does that in a handler that returns
+/// `Result<_, Response>`.
 ///
 /// # Examples
 /// ```
@@ -83,19 +84,28 @@ impl BadRequest {
     }
 }
 
+impl BadRequest {
+    /// The answer, without a word about what is wrong.
+    pub(crate) fn bare(&self) -> Response {
+        let response = Response::new(self.status());
+        if !matches!(self, Self::Coding) {
+            return response;
+        }
+        // RFC 9110 section 15.5.16: what would have been accepted.
+        let known: Vec<_> = Coding::AVAILABLE.iter().map(|coding| coding.name()).collect();
+        let known = if known.is_empty() { "identity".to_owned() } else { known.join(", ") };
+        response.header(ACCEPT_ENCODING, known)
+    }
+}
+
 impl From<BadRequest> for Response {
     fn from(error: BadRequest) -> Self {
-        match error {
-            // Nothing that the client can do something about.
-            BadRequest::Streamed => Self::new(error.status()),
-            BadRequest::Coding => {
-                // RFC 9110 section 15.5.16: what would have been accepted.
-                let known: Vec<_> = Coding::AVAILABLE.iter().map(|coding| coding.name()).collect();
-                let known = if known.is_empty() { "identity".to_owned() } else { known.join(", ") };
-                Self::text(error.to_string()).with_status(error.status()).header(ACCEPT_ENCODING, known)
-            }
-            _ => Self::text(error.to_string()).with_status(error.status()),
+        let bare = error.bare();
+        // Nothing that the client can do something about.
+        if matches!(error, BadRequest::Streamed) {
+            return bare;
         }
+        bare.body(error.to_string()).header(CONTENT_TYPE, "text/plain; charset=utf-8")
     }
 }
 

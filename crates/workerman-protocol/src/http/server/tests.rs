@@ -301,7 +301,7 @@ fn answers_leave_in_the_order_of_their_requests() {
 fn failures_are_answered_without_their_text() {
     let mut harness = harness(Http::new());
     harness.feed(GET);
-    assert_eq!(harness.failed(Failure::Error), Recovery::Continue);
+    assert_eq!(harness.failed(Failure::Error(&fmt::Error)), Recovery::Continue);
     assert_eq!(text(&mut harness), "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
     harness.feed(GET);
     assert_eq!(harness.failed(Failure::Panic), Recovery::End);
@@ -314,7 +314,7 @@ fn a_response_with_a_mistake_is_an_error_and_a_500() {
     harness.feed(GET);
     let injected = Response::text("x").header("x-a", "b\r\nc: d");
     assert!(matches!(harness.answer_last(injected), Err(Error::Field { .. })));
-    assert_eq!(harness.failed(Failure::Error), Recovery::Continue);
+    assert_eq!(harness.failed(Failure::Error(&fmt::Error)), Recovery::Continue);
     assert!(text(&mut harness).starts_with("HTTP/1.1 500 "));
     assert!(harness.send(Response::text("x").header("x\n", "b")).is_err());
     harness.feed(GET);

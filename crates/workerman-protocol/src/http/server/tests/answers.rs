@@ -2,6 +2,7 @@
 
 use http::HeaderValue;
 
+use super::super::super::BadRequest;
 use super::*;
 
 #[test]
@@ -187,4 +188,42 @@ fn an_offer_to_upgrade_is_for_the_next_hop() {
     assert!(answered(PLAIN, offer()).unwrap().ends_with("Content-Length: 0\r\nConnection: Upgrade\r\n\r\n"));
     let said = answered(PLAIN, offer().header("connection", "close")).unwrap();
     assert!(said.ends_with("\r\nConnection: close, Upgrade\r\n\r\n"));
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("secret")]
+struct Wrapped<E: std::error::Error + 'static>(#[source] E);
+
+#[test]
+fn a_request_that_cannot_be_read_is_its_clients_fault() {
+    let fails = |error: &(dyn std::error::Error + 'static), streams: bool| {
+        let admit = move |_: &RequestHead| if streams { Admission::Stream } else { Admission::Buffer(9) };
+        let mut harness = harness(Http::new().on_request_head(admit));
+        harness.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(harness.failed(Failure::Error(error)), Recovery::Continue);
+        text(&mut harness)
+    };
+    let cases = [
+        (BadRequest::NotText, "400"),
+        (BadRequest::ContentType { expected: "x" }, "415"),
+        (BadRequest::TooMany { what: "variables", limit: 9 }, "400"),
+        (BadRequest::Body(BodyError::TooLarge { limit: 9 }), "413"),
+        (BadRequest::Body(BodyError::Timeout), "408"),
+        (BadRequest::Streamed, "500"),
+    ];
+    for (error, status) in cases {
+        let said = fails(&error, false);
+        assert!(
+            said.starts_with(&format!("HTTP/1.1 {status} ")) && said.ends_with("Content-Length: 0\r\n\r\n")
+        );
+        assert_eq!(fails(&Wrapped(error), false), said);
+    }
+    assert!(fails(&BadRequest::Coding, false).contains("\r\nAccept-Encoding: "));
+    // An error of a body is one of the request's if that has a body which can fail.
+    let too_large = BodyError::TooLarge { limit: 1 };
+    assert!(fails(&too_large, true).starts_with("HTTP/1.1 413 "));
+    assert!(fails(&BodyError::Malformed("x"), true).starts_with("HTTP/1.1 400 "));
+    assert!(fails(&BodyError::Source("disk".into()), true).starts_with("HTTP/1.1 500 "));
+    assert!(fails(&too_large, false).starts_with("HTTP/1.1 500 "));
+    assert!(fails(&Wrapped(too_large), true).starts_with("HTTP/1.1 500 "));
 }
