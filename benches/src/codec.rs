@@ -33,6 +33,24 @@ impl<P: Protocol> Codec<P> {
         }
     }
 
+    /// Opens the connection; `input` is what the protocol reads before its first message, such as a handshake.
+    ///
+    /// # Panics
+    /// If this does not open it.
+    pub fn begin(&mut self, input: &mut BytesMut) {
+        let (now, waker) = (self.now, Waker::noop());
+        let (random, reply) = (&mut self.random, &mut self.reply);
+        let mut cx = Context::new(now, 784_111_777, Role::Server, random, reply, &self.sending, waker);
+        if let Err(error) = self.protocol.open(&mut cx) {
+            panic!("{error}");
+        }
+        match self.protocol.decode(input, &mut cx) {
+            Ok(Decoded::Event(_)) => self.reply.clear(usize::MAX),
+            Ok(other) => panic!("{other:?} instead of an open connection"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Decodes everything in `input`, drops the messages, returns their number.
     ///
     /// # Panics

@@ -11,7 +11,9 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use workerman_benches::arguments::Arguments;
 use workerman_benches::codec::{Codec, batch, payload};
-use workerman_benches::http::{Case, Life, codec};
+use workerman_benches::http::codec::Server;
+use workerman_benches::http::{Case, Life};
+use workerman_benches::websocket::{self, Kind};
 use workerman_benches::wire::Wire;
 use workerman_protocol::{Frame, Protocol, Raw, Text};
 
@@ -25,6 +27,9 @@ const SIZES: [usize; 3] = [64, 1024, 16 * 1024];
 enum Workload {
     Decode(Wire, usize),
     Encode(Wire, usize),
+    /// Masked text messages, many of one size together.
+    DecodeWebSocket(websocket::Case),
+    EncodeWebSocket(websocket::Case),
     /// Requests of HTTP parsed and answered; as many together as the case has outstanding.
     Http(Case),
 }
@@ -33,10 +38,14 @@ impl Workload {
     fn all() -> impl Iterator<Item = Self> {
         let sized = |wire| SIZES.map(move |size| (wire, size));
         let codecs = CODECS.into_iter().flat_map(sized);
+        let messages = websocket::Case::ALL
+            .into_iter()
+            .filter(|case| case.kind == Kind::Echo && case.outstanding == BATCH);
         let cases = Case::ALL.into_iter().filter(|case| case.life == Life::Kept);
         codecs
             .flat_map(|(wire, size)| [Self::Decode(wire, size), Self::Encode(wire, size)])
             .chain(cases.map(Self::Http))
+            .chain(messages.flat_map(|case| [Self::DecodeWebSocket(case), Self::EncodeWebSocket(case)]))
     }
 }
 
@@ -46,6 +55,8 @@ impl fmt::Display for Workload {
             Self::Decode(wire, size) => write!(f, "decode-{wire}-{size}"),
             Self::Encode(wire, size) => write!(f, "encode-{wire}-{size}"),
             Self::Http(case) => write!(f, "http-{}", case.name),
+            Self::DecodeWebSocket(case) => write!(f, "decode-websocket-{}", case.size),
+            Self::EncodeWebSocket(case) => write!(f, "encode-websocket-{}", case.size),
         }
     }
 }
@@ -70,6 +81,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Workload::Encode(Wire::Text, size) => encode(Text::new(), Wire::Text, size, messages),
         Workload::Encode(Wire::Frame, size) => encode(Frame::new(), Wire::Frame, size, messages),
         Workload::Http(case) => http(case, messages),
+        Workload::DecodeWebSocket(case) => decode_websocket(case, messages),
+        Workload::EncodeWebSocket(case) => {
+            encode_batches(websocket::codec::open(), case.size, messages / BATCH, BATCH);
+        }
     }
     Ok(())
 }
@@ -90,16 +105,34 @@ fn decode(protocol: impl Protocol, wire: Wire, size: usize, messages: usize) {
 
 /// Encodes `messages` messages, in batches.
 fn encode<P: Protocol<Outgoing: From<Bytes>>>(protocol: P, wire: Wire, size: usize, messages: usize) {
-    let mut codec = Codec::new(protocol);
+    encode_batches(Codec::new(protocol), size, messages / together(wire), together(wire));
+}
+
+fn encode_batches<P: Protocol<Outgoing: From<Bytes>>>(
+    mut codec: Codec<P>,
+    size: usize,
+    batches: usize,
+    together: usize,
+) {
     let message = payload(size);
-    for _ in 0..messages / together(wire) {
-        counted_encode(&mut codec, &message, together(wire));
+    for _ in 0..batches {
+        counted_encode(&mut codec, &message, together);
+    }
+}
+
+/// Decodes `messages` masked messages, in batches; those of a batch have keys and texts of their own.
+fn decode_websocket(case: websocket::Case, messages: usize) {
+    let mut codec = websocket::codec::open();
+    let mut input = case.messages(0);
+    for _ in 0..messages / BATCH {
+        counted_decode(&mut codec, &mut BytesMut::from(input.frames()));
+        input.renew();
     }
 }
 
 /// Parses and answers `messages` requests, in batches.
 fn http(case: Case, messages: usize) {
-    let mut server = codec::Server::new(case);
+    let mut server = Server::new(case);
     let (mut requests, mut next) = (case.requests(), 0);
     for _ in 0..messages / case.outstanding {
         requests.renew(&mut next);
@@ -119,7 +152,7 @@ fn counted_encode<P: Protocol<Outgoing: From<Bytes>>>(codec: &mut Codec<P>, mess
 }
 
 #[inline(never)]
-fn counted_http(server: &mut codec::Server, input: &mut BytesMut) {
+fn counted_http(server: &mut Server, input: &mut BytesMut) {
     server.serve(input);
     server.sent();
 }
