@@ -8,7 +8,7 @@ use super::mask::Key;
 use super::utf8::is_utf8;
 use super::validator::Validator;
 use super::{Error, Event, Fragment, Kind, Message, Utf8Bytes, compression};
-use crate::{Context, Decoded, take};
+use crate::{COPY_UP_TO, Context, Decoded, take};
 
 /// Most bytes of a fragment that is delivered.
 const PIECE: usize = 64 * 1024;
@@ -112,8 +112,15 @@ impl Core {
         if text && !ascii && !is_utf8(payload) {
             return Err(self.fail(Error::Utf8, cx));
         }
-        input.advance(begin);
-        let payload = take(input, end - begin);
+        // As `take` does it, with one step over header and payload where it copies.
+        let payload = if end - begin <= COPY_UP_TO {
+            let payload = Bytes::copy_from_slice(payload);
+            input.advance(end);
+            payload
+        } else {
+            input.advance(begin);
+            take(input, end - begin)
+        };
         Ok(Decoded::Message(if text {
             Message::Text(Utf8Bytes::checked(payload))
         } else {

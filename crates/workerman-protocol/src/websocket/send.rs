@@ -5,7 +5,9 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use super::deflate::Deflater;
-use super::frame::{self, BINARY, CONTINUATION, FIN, MAX_CONTROL, MAX_HEADER, PING, PONG, RSV1, TEXT};
+use super::frame::{
+    self, BINARY, CONTINUATION, FIN, MASKED, MAX_CONTROL, MAX_HEADER, PING, PONG, RSV1, TEXT,
+};
 use super::{Error, Fragment, Kind, Message, Outgoing, compression, mask};
 use crate::{Outbox, SHARE_FROM, Shared};
 
@@ -149,9 +151,13 @@ pub(super) fn frame<const CLIENT: bool>(first: u8, payload: Bytes, out: &mut Out
 /// Appends a frame with a copy of its payload.
 #[inline(always)]
 fn copied<const CLIENT: bool>(first: u8, payload: &[u8], out: &mut BytesMut) -> Result<(), Error> {
-    let (header, len) = frame::write(first, CLIENT, payload.len());
     out.reserve(MAX_HEADER + payload.len());
-    out.extend_from_slice(&header[..len]);
+    if payload.len() < 126 {
+        out.extend_from_slice(&[first, if CLIENT { MASKED } else { 0 } | payload.len() as u8]);
+    } else {
+        let (header, len) = frame::write(first, CLIENT, payload.len());
+        out.extend_from_slice(&header[..len]);
+    }
     if CLIENT {
         let key = mask::key()?;
         out.extend_from_slice(&key.bytes());
