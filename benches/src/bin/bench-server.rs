@@ -1,6 +1,8 @@
-//! `bench-server tcp|text|frame|http ADDRESS`: one worker, one thread, in process, by the API that users have.
+//! `bench-server tcp|text|frame|http|websocket|deflate|broadcast ADDRESS`: one worker, one thread, in process, by the API
+//! that users have.
 //!
-//! The first three echo; over HTTP there are `GET /plaintext`, `/256` and `/100k`, and `POST /echo`.
+//! The first three echo; over HTTP there are `GET /plaintext`, `/256` and `/100k`, and `POST /echo`. The last three are
+//! WebSocket on any path: an echo, the same with compression, and one that sends every message to all others.
 //! `WORKERMAN_EVENT_LOOP` chooses the backend.
 #![forbid(unsafe_code)]
 
@@ -11,6 +13,8 @@ use workerman::http::Method;
 use workerman::prelude::*;
 use workerman_benches::arguments::Arguments;
 use workerman_benches::wire::Wire;
+use workerman_protocol::websocket::Websocket;
+use workerman_protocol::websocket::deflate::Deflate;
 
 const SMALL: &[u8] = &[b'x'; 256];
 const LARGE: &[u8] = &[b'x'; 102_400];
@@ -19,16 +23,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     #[cfg(target_os = "linux")]
     workerman_benches::process::end_with_parent()?;
     let mut arguments = Arguments::of_process();
-    let protocol: String = arguments.word("protocol (tcp, text, frame or http)")?;
+    let protocol: String = arguments.word("protocol")?;
     let address = arguments.word::<SocketAddr>("address")?.to_string();
     arguments.finish()?;
-    if protocol == "http" {
-        return run(Worker::http(address).server("workerman").on_message(|_, request| answer(request)));
-    }
-    match protocol.parse()? {
-        Wire::Tcp => run(Worker::tcp(address).on_message(|_, bytes| bytes)),
-        Wire::Text => run(Worker::text(address).on_message(|_, line| line)),
-        Wire::Frame => run(Worker::frame(address).on_message(|_, frame| frame)),
+    let websocket = Websocket::new();
+    match &*protocol {
+        "http" => run(Worker::http(address).server("workerman").on_message(|_, request| answer(request))),
+        "websocket" => run(Worker::with(websocket, address).on_message(|_, message| message)),
+        "deflate" => {
+            let websocket = websocket.compress(Deflate::new());
+            run(Worker::with(websocket, address).on_message(|_, message| message))
+        }
+        "broadcast" => run(Worker::with(websocket, address).on_message(|conn, message| {
+            conn.worker().broadcast_except(message, |other| other == conn)?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        })),
+        wire => match wire.parse()? {
+            Wire::Tcp => run(Worker::tcp(address).on_message(|_, bytes| bytes)),
+            Wire::Text => run(Worker::text(address).on_message(|_, line| line)),
+            Wire::Frame => run(Worker::frame(address).on_message(|_, frame| frame)),
+        },
     }
 }
 
