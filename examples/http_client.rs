@@ -30,19 +30,20 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let (mut url, mut method, mut timeout, mut repeat) = (None, "GET".to_owned(), 30.0, 1);
+    let (mut url, mut method, mut timeout, mut repeat) = (None, "GET".to_owned(), 30.0, 1u64);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(USAGE);
         match argument.as_str() {
             "--method" => method = value()?,
-            "--timeout" => timeout = value()?.parse()?,
-            "--repeat" => repeat = value()?.parse()?,
+            "--timeout" => timeout = value()?.parse().map_err(|_| USAGE)?,
+            // To ask nobody is nothing that could have arrived whole.
+            "--repeat" => repeat = value()?.parse().ok().filter(|times| *times > 0).ok_or(USAGE)?,
             _ if url.is_none() && !argument.starts_with('-') => url = Some(argument),
             _ => return Err(USAGE.into()),
         }
     }
-    let (url, timeout) = (url.ok_or(USAGE)?, Duration::try_from_secs_f64(timeout)?);
+    let (url, timeout) = (url.ok_or(USAGE)?, Duration::try_from_secs_f64(timeout).map_err(|_| USAGE)?);
     workerman::block_on(async {
         let http = Client::http_builder().timeout(None).build();
         for _ in 0..repeat {

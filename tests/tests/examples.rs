@@ -355,6 +355,11 @@ fn http_client_gets_pages() {
     let address = server.address.clone();
     server.stop();
 
+    for wrong in [&["--repeat", "0"][..], &["--repeat", "x"], &["--timeout", "-1"], &["another"], &["--what"]]
+    {
+        let (lines, well, error) = http_client(&[&[&*url], wrong].concat());
+        assert!(lines.is_empty() && !well && error.starts_with("http_client: usage: "), "{wrong:?}: {error}");
+    }
     let (_, well, error) = http_client(&[&format!("http://{address}/")]);
     assert!(!well && error.starts_with("http_client: "), "{error}");
     for wrong in [&[][..], &["--fly"], &[&url, "--method"], &[&url, "--repeat", "x"], &[&url, &url]] {

@@ -174,6 +174,49 @@ fn a_stale_connection_costs_a_second_attempt_where_that_is_safe() {
 }
 
 #[test]
+fn a_server_that_has_waited_too_long_is_asked_again_where_that_is_safe() {
+    const LATE: &str = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlate";
+    run(async {
+        let (address, count) = server(|mut wire| async move {
+            // The second request of a connection meets the end of the server's patience.
+            while let Some(head) = wire.head().await {
+                if head.contains("/late") && wire.number == 1 {
+                    wire.say(LATE).await;
+                    return;
+                }
+                wire.answer("ok").await;
+            }
+        })
+        .await;
+        let url = |path: &str| format!("http://{address}{path}");
+        let http = agent().build();
+        assert_eq!(text(http.get(url("/")).send().await).await, "ok");
+        assert_eq!(text(http.get(url("/late")).send().await).await, "ok");
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        // Not what could have been done already, and not from the first request on.
+        for (first, method) in [(true, "POST"), (false, "GET")] {
+            let (address, count) = server(|mut wire| async move {
+                while let Some(head) = wire.head().await {
+                    if head.contains("/late") {
+                        wire.say(LATE).await;
+                        return;
+                    }
+                    wire.answer("ok").await;
+                }
+            })
+            .await;
+            let (http, url) = (agent().build(), |path: &str| format!("http://{address}{path}"));
+            if first {
+                assert_eq!(text(http.get(url("/")).send().await).await, "ok");
+            }
+            let answer = http.request(method, url("/late")).send().await.unwrap();
+            assert_eq!(answer.status(), 408);
+            assert_eq!(count.load(Ordering::SeqCst), 1);
+        }
+    });
+}
+
+#[test]
 fn a_post_on_a_stale_connection_is_not_sent_twice() {
     for body in [Body::from("x"), Body::stream(Pieces::of(["x"]))] {
         run(async {

@@ -133,6 +133,7 @@ impl Error {
     fn of_protocol(error: &HttpError) -> Self {
         match error {
             HttpError::Response(reason) => Self::Response(HttpError::Response(reason)),
+            HttpError::Unasked => Self::Response(HttpError::Unasked),
             HttpError::Limit { what, limit } => Self::Response(HttpError::Limit { what, limit: *limit }),
             HttpError::Body(error) => Self::Request(HttpError::Body(match error {
                 BodyError::TooLarge { limit } => BodyError::TooLarge { limit: *limit },

@@ -36,11 +36,16 @@ impl Redirect {
             307 | 308 => false,
             _ => return Ok(None),
         };
-        let Some(location) = headers.get(LOCATION) else { return Ok(None) };
+        let mut locations = headers.get_all(LOCATION);
+        let Some(location) = locations.next() else { return Ok(None) };
         let bad = |reason| {
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
             Err(Error::Redirect { location, reason })
         };
+        // RFC 9110 section 5.3: a field that is no list is there once. Which one is meant nobody knows.
+        if locations.any(|other| other != location) {
+            return bad("there is another one");
+        }
         let Some(to) = resolve(uri, location.as_bytes()) else { return bad("it is no URI") };
         if let Err(reason) = Origin::of(&to) {
             return bad(reason);
@@ -107,6 +112,16 @@ mod tests {
         let found =
             Redirect::of(StatusCode::FOUND, &Headers::new(), &Method::GET, &"http://h".parse().unwrap());
         assert!(found.unwrap().is_none(), "without a location");
+    }
+
+    #[test]
+    fn one_location_is_followed() {
+        let of = |locations: &[&'static str]| {
+            let headers = locations.iter().map(|to| (LOCATION, HeaderValue::from_static(to))).collect();
+            Redirect::of(StatusCode::FOUND, &headers, &Method::GET, &"http://h/".parse().unwrap())
+        };
+        assert_eq!(of(&["/a", "/a"]).unwrap().unwrap().uri, "http://h/a");
+        assert!(matches!(of(&["/a", "/b"]), Err(Error::Redirect { .. })));
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
-use workerman_protocol::http::{Body, BodyError, ClientRequest, Headers, Response as Answer};
+use workerman_protocol::http::{
+    Body, BodyError, ClientRequest, Error as HttpError, Headers, Response as Answer,
+};
 
 use super::error::Timeout;
 use super::line::{Failed, Refused};
@@ -165,14 +167,20 @@ async fn exchange(pool: &Arc<Pool>, request: &Outgoing) -> Result<Answer, Error>
         };
         let reused = lease.reused;
         lease.used();
-        let Failed { error, untouched } = match ticket.response().await {
+        let retries = reused && !fresh && request.body.is_replayable();
+        let repeats = retries && request.method.is_idempotent();
+        match ticket.response().await {
+            // RFC 9110 section 15.5.9: the server did not wait for it any longer, and it may be asked again. (What is left of
+            // this answer takes its connection along.)
+            Ok(answer) if repeats && answer.status() == StatusCode::REQUEST_TIMEOUT => {}
             Ok(answer) => return Ok(answer),
-            Err(failed) => failed,
-        };
-        // A server that was slow has got the request: it was not stale.
-        let stale = reused && untouched && !fresh && !error.is_timeout();
-        if !(stale && request.method.is_idempotent() && request.body.is_replayable()) {
-            return Err(error);
+            // Nothing was sent: the server has ended the connection with a word.
+            Err(Failed { error: Error::Response(HttpError::Unasked), .. }) if retries => {}
+            // A server that was slow has got the request: it was not stale. RFC 9112 section 9.3.1.
+            Err(Failed { error, untouched }) if !(repeats && untouched) || error.is_timeout() => {
+                return Err(error);
+            }
+            Err(_) => {}
         }
         fresh = true;
     }

@@ -268,7 +268,7 @@ impl HttpClient {
     fn advance(&mut self, input: &mut BytesMut, cx: &mut Context<'_, Self>) -> Result<Decoded<Self>, Error> {
         match &self.state {
             State::Idle if !input.is_empty() => {
-                return Err(Error::Response("bytes that no request has asked for"));
+                return Err(Error::Unasked);
             }
             State::Idle => {
                 if !self.begin(cx) {

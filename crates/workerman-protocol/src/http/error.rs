@@ -20,6 +20,10 @@ pub enum Error {
     /// The peer's response breaks a rule.
     #[error("not an HTTP/1 response: {0}")]
     Response(&'static str),
+    /// The server has said something although no request was sent that it could answer; one that waits to be sent was not
+    /// begun.
+    #[error("bytes that no request has asked for")]
+    Unasked,
     /// A limit on what the peer may send was exceeded.
     #[error("{what} exceeds the limit of {limit}")]
     Limit {
