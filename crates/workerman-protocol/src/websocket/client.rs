@@ -154,7 +154,7 @@ impl Protocol for WebsocketClient {
         }
     }
 
-    fn failed(&mut self, _: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, _: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         if self.is_open() {
             // RFC 6455 section 7.4.1 has 1011 for servers; the registry for both.
             self.core.leave(CloseCode::UNEXPECTED, "", cx);

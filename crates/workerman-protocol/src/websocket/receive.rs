@@ -45,9 +45,10 @@ struct Payload {
     key: Key,
     /// It is the last of its message.
     last: bool,
-    /// It is the only one of its message, and stays in the input until it is complete, ...
-    whole: bool,
-    /// ... where so many bytes have been unmasked and checked.
+    /// It is the only one of its message, and stays in the input until it is complete, behind a header of so many bytes: what the
+    /// loop has read with its first bytes is then read on in place.
+    whole: Option<u8>,
+    /// So many bytes of it have been unmasked and checked there.
     ready: usize,
 }
 
@@ -191,8 +192,9 @@ impl Core {
             Err(Ok(missing)) => return Ok(Some(Decoded::Need(missing))),
             Err(Err(error)) => return Err(error),
         };
-        input.advance(header.len);
-        self.begin(first, header);
+        if !self.begin(first, header) {
+            input.advance(header.len);
+        }
         Ok(None)
     }
 
@@ -225,8 +227,8 @@ impl Core {
         }
     }
 
-    /// A data frame begins.
-    fn begin(&mut self, first: First, header: Header) {
+    /// A data frame begins; whether it stays in the input.
+    fn begin(&mut self, first: First, header: Header) -> bool {
         self.bits |= HEARD | PARTIAL;
         let whole =
             first.opcode() != CONTINUATION && first.is_final() && !first.rsv1() && !self.config.fragments;
@@ -243,32 +245,36 @@ impl Core {
         });
         partial.fragments = partial.fragments.saturating_add(1);
         partial.size = partial.size.saturating_add(header.payload);
-        partial.frame =
-            Some(Payload { left: header.payload, key: header.key, last: first.is_final(), whole, ready: 0 });
+        partial.frame = Some(Payload {
+            left: header.payload,
+            key: header.key,
+            last: first.is_final(),
+            whole: whole.then_some(header.len as u8),
+            ready: 0,
+        });
+        whole
     }
 
     /// What has arrived of the payload of the frame that has begun.
     fn payload<P: Side>(&mut self, input: &mut BytesMut) -> Result<Option<Decoded<P>>, Error> {
         let delivers = self.config.fragments;
-        if !input.is_empty() {
-            self.bits |= HEARD;
-        }
         let Some(partial) = self.more.as_mut().and_then(|more| more.partial.as_mut()) else {
             return Ok(None);
         };
         let Some(frame) = &mut partial.frame else { return Ok(None) };
-        if frame.whole {
-            let have = frame.left.min(input.len());
-            check::<P>(
-                partial.kind,
-                &mut partial.text,
-                frame.key.after(frame.ready),
-                &mut input[frame.ready..have],
-            )?;
+        if let Some(header) = frame.whole {
+            let header = usize::from(header);
+            let have = frame.left.min(input.len() - header);
+            let new = &mut input[header + frame.ready..header + have];
+            check::<P>(partial.kind, &mut partial.text, frame.key.after(frame.ready), new)?;
+            if have > frame.ready {
+                self.bits |= HEARD;
+            }
             frame.ready = have;
             if have < frame.left {
                 return Ok(Some(Decoded::Need(frame.left - have)));
             }
+            input.advance(header);
             let payload = take(input, have);
             return self.complete(payload).map(Some);
         }
@@ -280,6 +286,9 @@ impl Core {
         let n = frame.left.min(input.len()).min(most);
         if n == 0 && frame.left > 0 {
             return Ok(Some(Decoded::Need(frame.left)));
+        }
+        if n > 0 {
+            self.bits |= HEARD;
         }
         let key = frame.key;
         frame.key = key.after(n);

@@ -290,7 +290,7 @@ impl Protocol for Websocket {
         Ok(self.core.eof(input))
     }
 
-    fn failed(&mut self, _: Failure, cx: &mut Context<'_, Self>) -> Recovery {
+    fn failed(&mut self, _: Failure<'_>, cx: &mut Context<'_, Self>) -> Recovery {
         match self.opening.as_deref() {
             None => self.core.leave(CloseCode::UNEXPECTED, "", cx),
             // Without the text: that is for the log.

@@ -50,6 +50,22 @@ fn any_byte_is_a_sign_of_life() {
 }
 
 #[test]
+fn a_look_at_the_same_bytes_is_no_sign_of_life() {
+    for input in
+        [&masked(0x82, [0; 5000])[..100], &masked(0x02, [0; 5000])[..100], &masked(0x82, "a")[..3], &[]]
+    {
+        let mut harness = server();
+        harness.feed(input);
+        for _ in 0..50 {
+            harness.advance(SECOND);
+            harness.decode();
+            harness.output();
+        }
+        assert_eq!(harness.error(), Some(&Error::NoPong));
+    }
+}
+
+#[test]
 fn who_talks_is_not_pinged() {
     let mut harness = server();
     for _ in 0..100 {
