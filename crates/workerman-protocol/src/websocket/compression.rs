@@ -35,10 +35,11 @@ pub(super) fn said(agreed: Option<&Agreed>) -> Vec<Extension> {
 pub(super) fn inflater<'a>(
     kept: &'a mut Option<Box<Inflater>>,
     settings: Option<&super::deflate::Deflate>,
+    at_once: bool,
 ) -> Result<&'a mut Inflater, Error> {
     match (kept, settings) {
         (Some(inflater), _) => Ok(inflater),
-        (none, Some(settings)) => Ok(none.insert(Box::new(Inflater::new(settings)))),
+        (none, Some(settings)) => Ok(none.insert(Box::new(Inflater::new(settings).at_once(at_once)))),
         // Without settings nothing was agreed on, and no frame came this far.
         (None, None) => Err(Error::Inflate),
     }
@@ -66,37 +67,32 @@ pub(super) fn compress(number: u8, payload: &[u8], asked: Option<bool>) -> Optio
     asked.unwrap_or(payload.len() >= compressor.min_size()).then(|| compressor.compress(payload))?
 }
 
-/// Appends a server's frame that was encoded for many: compressed, if that was agreed on. One compression serves all whose
-/// windows are not smaller than that of the first who asks.
+/// Notes of shared messages: whether they are compressed is for the settings to say, they always are, never.
+pub(super) const AS_SET: u8 = 0;
+pub(super) const ALWAYS: u8 = 1;
+pub(super) const NEVER: u8 = 2;
+
+/// Appends a server's frame that was encoded for many: compressed, if that was agreed on. One compression serves all that
+/// have the same compressor.
 #[cold]
 pub(super) fn append_shared(compression: &mut Compression, shared: &Shared, out: &mut Outbox) {
     let plain = shared.bytes();
     let (first, payload) = parts(plain);
+    let asked = match shared.note() {
+        AS_SET => None,
+        note => Some(note == ALWAYS),
+    };
     let compressed = match compression {
+        _ if asked == Some(false) => None,
         Compression::Context(deflater) => {
-            // What is not to be compressed says so by having no other form.
-            let other = shared.memo(|| other_form(deflater.compressor(), first, payload));
-            other.and_then(|_| compress_with(deflater, payload, None)).map(|data| whole(first, &data))
+            compress_with(deflater, payload, asked).map(|data| whole(first, &data))
         }
-        Compression::Free(number) => Compressor::from_bits(*number)
-            .filter(|compressor| payload.len() >= compressor.min_size())
-            .and_then(|compressor| {
-                let other = shared.memo(|| other_form(compressor, first, payload))?;
-                let window = other.first().copied().unwrap_or_default();
-                if window <= compressor.window_bits() {
-                    Some(other.slice(1..))
-                } else {
-                    compressor.compress(payload).map(|data| whole(first, &data))
-                }
-            }),
+        Compression::Free(number) => {
+            let make = || compress(*number, payload, asked).map(|data| whole(first, &data));
+            shared.memo(*number, make).cloned()
+        }
     };
     out.put_bytes(compressed.unwrap_or_else(|| plain.clone()));
-}
-
-/// The compressed form for all: the window it needs, then the frame.
-fn other_form(compressor: Compressor, first: u8, payload: &[u8]) -> Option<Bytes> {
-    let data = compressor.compress(payload)?;
-    Some([&[compressor.window_bits()][..], &whole(first, &data)].concat().into())
 }
 
 /// A compressed frame of a server.

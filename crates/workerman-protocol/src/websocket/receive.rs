@@ -25,8 +25,6 @@ pub(super) struct Partial {
     fragments: u32,
     /// Bytes of the message, with those of the frame that has begun.
     size: usize,
-    /// Bytes that were inflated.
-    inflated: usize,
     /// The text so far.
     text: Validator,
     /// What has arrived of it, but for what is left in the input.
@@ -237,7 +235,6 @@ impl Core {
             compressed: first.rsv1(),
             fragments: 0,
             size: 0,
-            inflated: 0,
             text: Validator::default(),
             data: BytesMut::new(),
             delivered: false,
@@ -304,6 +301,10 @@ impl Core {
             }
             self.inflate(&input[..n], last)?;
             input.advance(n);
+            let made = self.partial().map_or(0, |partial| partial.data.len());
+            if delivers && !ended && !input.is_empty() && made < PIECE {
+                return Ok(None);
+            }
         } else {
             check::<P>(partial.kind, &mut partial.text, key, &mut input[..n])?;
             if delivers && partial.data.is_empty() && partial.text.is_complete() {
@@ -336,17 +337,16 @@ impl Core {
     fn inflate(&mut self, chunk: &[u8], last: bool) -> Result<(), Error> {
         let Some(more) = self.more.as_mut() else { return Ok(()) };
         let Some(partial) = &mut more.partial else { return Ok(()) };
-        let inflater = compression::inflater(&mut more.inflater, self.config.deflate.as_ref())?;
+        // What is to be delivered in fragments must not be held back, to come all at once.
+        let (settings, at_once) = (self.config.deflate.as_ref(), self.config.fragments);
+        let inflater = compression::inflater(&mut more.inflater, settings, at_once)?;
         let begin = partial.data.len();
-        // Of a message that is delivered in fragments, each may have as much as a message.
-        let before = if self.config.fragments { partial.inflated } else { 0 };
-        let limit = self.config.max_message.saturating_add(before);
+        let limit = if at_once { usize::MAX } else { self.config.max_message };
         inflater.push(chunk, last, limit, &mut partial.data)?;
         if last && inflater.is_idle() {
             more.inflater = None;
         }
         let inflated = &partial.data[begin..];
-        partial.inflated += inflated.len();
         if partial.kind == Kind::Text && !partial.text.push(inflated, false) {
             return Err(Error::Utf8);
         }

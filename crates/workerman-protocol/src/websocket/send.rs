@@ -94,12 +94,12 @@ pub(super) fn append_shared(sending: &mut Sending, shared: &Shared, out: &mut Ou
 pub(super) fn encode_shared(outgoing: &Outgoing) -> Option<Shared> {
     let mut out = Outbox::new();
     encode::<false>(&mut Sending::default(), outgoing.clone(), &mut out).ok()?;
-    let shared = Shared::from(out.into_bytes());
-    if !matches!(outgoing, Outgoing::Message { compress: None | Some(true), .. }) {
-        // There is no compressed form.
-        shared.memo(|| None);
-    }
-    Some(shared)
+    let note = match outgoing {
+        Outgoing::Message { compress: None, .. } => compression::AS_SET,
+        Outgoing::Message { compress: Some(true), .. } => compression::ALWAYS,
+        _ => compression::NEVER,
+    };
+    Some(Shared::from(out.into_bytes()).with_note(note))
 }
 
 /// Least bytes that the encoding takes.

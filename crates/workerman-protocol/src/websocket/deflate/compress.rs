@@ -29,11 +29,6 @@ impl Deflater {
         self.with.min_size()
     }
 
-    /// A compressor without a context that makes what this one's peer can inflate.
-    pub(in crate::websocket) fn compressor(&self) -> Compressor {
-        self.with
-    }
-
     /// The payload of a compressed message. It may be larger than the message, and has to be sent all the same: later ones
     /// refer to it. `None` for a message that is to be sent as it is.
     pub fn compress(&mut self, message: &[u8]) -> Option<Bytes> {

@@ -68,6 +68,8 @@ pub struct Inflater {
     contexts: Contexts,
     /// The context is taken over.
     takeover: Option<Place>,
+    /// Nothing is held.
+    at_once: bool,
 }
 
 enum State {
@@ -86,7 +88,15 @@ impl Inflater {
     }
 
     pub(super) fn with(contexts: Contexts, takeover: Option<Place>) -> Self {
-        Self { state: State::Idle, total: 0, at_start: true, contexts, takeover }
+        Self { state: State::Idle, total: 0, at_start: true, contexts, takeover, at_once: false }
+    }
+
+    /// Takes an inflater for an unfinished message even where there is no place for it: for who cannot take all that has been
+    /// held at once.
+    #[must_use]
+    pub fn at_once(mut self, at_once: bool) -> Self {
+        self.at_once = at_once;
+        self
     }
 
     /// Whether it keeps nothing: it is between messages, and the next does not refer to the last.
@@ -124,6 +134,7 @@ impl Inflater {
             State::Idle if last || self.takeover.is_some() => (take(), None),
             State::Idle => match self.contexts.take() {
                 Some(place) => (take(), Some(place)),
+                None if self.at_once => (take(), None),
                 None => {
                     self.state = State::Held(Vec::new());
                     return self.push(chunk, last, limit, out);

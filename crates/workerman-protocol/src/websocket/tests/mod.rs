@@ -2,6 +2,7 @@
 
 mod closing;
 mod compression;
+mod deflate;
 mod frames;
 mod heartbeat;
 mod limits;
