@@ -65,6 +65,10 @@ impl<P: Protocol> SendingHalf<P::Sending> for Half<'_, P> {
     fn free(&self, bits: u8, reply: &mut Outbox) {
         self.0.set_free(bits, reply);
     }
+
+    fn shut(&self, reply: &mut Outbox) {
+        self.0.shut_behind(reply);
+    }
 }
 
 impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use workerman_protocol::{Outbox, Protocol};
 
-use crate::shared::{BITS, Core, FREE, HELD, QUEUED, Shared, bump};
+use crate::shared::{BITS, Core, FREE, HELD, QUEUED, SHUT, Shared, bump};
 
 /// What waits apart; its bytes are counted in the loop's total.
 #[derive(Default)]
@@ -47,17 +47,35 @@ impl<P: Protocol> Shared<P> {
             return;
         }
         let mut core = self.lock();
+        self.take_queue(&mut core, reply);
+        let half = std::mem::take(&mut core.sending);
+        self.clear(u32::from(u8::MAX) << BITS);
+        self.set(FREE | (u32::from(bits) << BITS));
+        drop(core);
+        drop(half);
+    }
+
+    /// Takes nothing more to be sent. What is in the queue goes into `reply`, so that what the protocol says from now on is
+    /// behind it. On the loop's thread.
+    pub(crate) fn shut_behind(&self, reply: &mut Outbox) {
+        if P::ANSWERS {
+            return;
+        }
+        let mut core = self.lock();
+        self.take_queue(&mut core, reply);
+        // Under the lock: a sender is in front, or is refused.
+        self.set(SHUT);
+        drop(core);
+        self.release();
+    }
+
+    fn take_queue(&self, core: &mut Core<P>, reply: &mut Outbox) {
         if !core.out.is_empty() {
             self.remote.queued.fetch_sub(std::mem::take(&mut core.counted), Ordering::Relaxed);
             bump(&self.traffic.messages_out, u64::from(self.outside.swap(0, Ordering::Relaxed)));
             reply.append(&mut core.out);
             core.out.clear(0);
         }
-        let half = std::mem::take(&mut core.sending);
-        self.clear(u32::from(u8::MAX) << BITS);
-        self.set(FREE | (u32::from(bits) << BITS));
-        drop(core);
-        drop(half);
     }
 
     /// Nobody will release what is held any more, and it may go out: another protocol takes over.

@@ -34,6 +34,11 @@ pub trait SendingHalf<S> {
         let _ = (bits, reply);
     }
 
+    /// From now on nothing is taken to be sent; what was taken before and is not held is put into `reply`. Default: nothing.
+    fn shut(&self, reply: &mut Outbox) {
+        let _ = reply;
+    }
+
     /// A handle of the connection that can be kept and sent to other threads, where there is one; default `None`.
     fn handle(&self) -> Option<Handle<S>> {
         None
@@ -184,6 +189,15 @@ impl<'a, P: Protocol> Context<'a, P> {
     /// [`open`](Protocol::open).
     pub fn free(&mut self, bits: u8) {
         self.sending.free(bits, self.reply);
+    }
+
+    /// Lets nothing more be sent, while the peer is still heard: for a protocol whose last word (a close frame) nothing may
+    /// follow, and that goes on to read.
+    ///
+    /// What has been sent until now is in front of what is put into [`reply`](Self::reply) from now on. A `send` later is
+    /// refused, as on a connection that is closed. [`Outbox::finish`] does the same, and ends the stream.
+    pub fn shut(&mut self) {
+        self.sending.shut(self.reply);
     }
 
     /// Number of bytes that wait for the peer: those that waited when the connection began to handle what has arrived,

@@ -13,6 +13,8 @@ pub(super) struct Half<P: Protocol> {
     /// What has been sent is kept here until the protocol releases it.
     holds: Cell<bool>,
     held: RefCell<Outbox>,
+    /// Nothing is taken any more.
+    pub(super) is_shut: Cell<bool>,
     pub(super) peer: Option<SocketAddr>,
 }
 
@@ -23,16 +25,20 @@ impl<P: Protocol> Half<P> {
             bits: Cell::new(None),
             holds: Cell::new(P::HOLDS && !P::ANSWERS),
             held: RefCell::default(),
+            is_shut: Cell::new(false),
             peer: None,
         }
     }
 
-    /// Encodes into `out`, or to what is held; on an error what was appended is taken back.
+    /// Encodes into `out`, or to what is held, or nowhere once it is shut; on an error what was appended is taken back.
     pub(super) fn encode<E>(
         &self,
         out: &mut Outbox,
         encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), E>,
     ) -> Result<(), E> {
+        if self.is_shut.get() {
+            return Ok(());
+        }
         let mut held = self.held.borrow_mut();
         let out = if self.holds.get() { &mut *held } else { out };
         let before = out.len();
@@ -59,6 +65,10 @@ impl<P: Protocol> SendingHalf<P::Sending> for Half<P> {
     fn release(&self, reply: &mut Outbox) {
         self.holds.set(false);
         reply.append(&mut self.held.borrow_mut());
+    }
+
+    fn shut(&self, _: &mut Outbox) {
+        self.is_shut.set(true);
     }
 
     fn free(&self, bits: u8, _: &mut Outbox) {

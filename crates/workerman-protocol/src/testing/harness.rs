@@ -60,6 +60,7 @@ pub struct Harness<P: Protocol> {
     fin: bool,
     /// Bytes that the peer has not taken, as the protocol is told.
     queued: usize,
+    handling: bool,
     parked: bool,
     next_tick: Option<Instant>,
     answer: Option<Answer<P>>,
@@ -86,6 +87,7 @@ impl<P: Protocol> Harness<P> {
             blocked: false,
             fin: false,
             queued: 0,
+            handling: false,
             parked: false,
             next_tick: None,
             answer: None,
@@ -228,7 +230,7 @@ impl<P: Protocol> Harness<P> {
     }
 
     /// Sends a message, as the application would at any time; it is in the output once the protocol has released its
-    /// senders ([`Protocol::HOLDS`]).
+    /// senders ([`Protocol::HOLDS`]), and lost once it takes nothing more ([`is_shut`](Self::is_shut)).
     ///
     /// # Errors
     /// It cannot be encoded; nothing of it is in the output then.
@@ -276,6 +278,11 @@ impl<P: Protocol> Harness<P> {
     /// that fails ([`Context::parked`]); default no.
     pub fn set_parked(&mut self, parked: bool) {
         self.parked = parked;
+    }
+
+    /// Tells the protocol from now on whether the handler of a message is at work ([`Context::handling`]); default no.
+    pub fn set_handling(&mut self, handling: bool) {
+        self.handling = handling;
     }
 
     /// Tells the protocol from now on that so many bytes wait for the peer ([`Context::queued`]); default 0.
@@ -366,6 +373,11 @@ impl<P: Protocol> Harness<P> {
     /// Whether the output ends the stream ([`Outbox::finish`]).
     pub fn is_finished(&self) -> bool {
         self.output.is_finished()
+    }
+
+    /// Whether nothing is taken any more to be sent ([`Context::shut`]).
+    pub fn is_shut(&self) -> bool {
+        self.sending.is_shut.get()
     }
 
     /// How it ended, if it has.

@@ -32,6 +32,8 @@ impl Core {
             return;
         }
         self.bits |= SENT;
+        // RFC 6455 section 5.5.1: no data frame may follow.
+        cx.shut();
         let mut payload = [0; MAX_CONTROL];
         let length = match code {
             // RFC 6455 section 7.4.1: some codes are never sent; a reason needs a code in front.

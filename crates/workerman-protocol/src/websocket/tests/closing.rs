@@ -129,6 +129,46 @@ fn a_side_that_drains_still_receives() {
 }
 
 #[test]
+fn nothing_is_sent_behind_a_close_frame() {
+    let closed_by_peer = || {
+        let mut harness = client();
+        harness.feed(&plain(0x88, closing(1000, "")));
+        harness
+    };
+    let closed = || {
+        let mut harness = client();
+        harness.close(None, "");
+        harness
+    };
+    let drained = || {
+        let mut harness = client();
+        harness.goodbye();
+        harness
+    };
+    for mut harness in [closed_by_peer(), closed(), drained()] {
+        assert!(harness.is_shut());
+        harness.send("too late").unwrap();
+        harness.feed(&plain(0x89, ""));
+        harness.advance(std::time::Duration::from_secs(100));
+        assert_eq!(client_frames(&harness.output()).len(), 1);
+    }
+}
+
+#[test]
+fn what_a_handler_at_work_has_to_say_comes_before_the_answer() {
+    let mut harness = server();
+    harness.feed(&masked(0x81, "question"));
+    harness.set_handling(true);
+    harness.feed(&masked(0x88, closing(1000, "")));
+    assert!(harness.is_blocked() && harness.output().is_empty());
+    harness.send("answer").unwrap();
+    harness.set_handling(false);
+    harness.decode();
+    assert_eq!(frames(&harness.output()), [(0x81, b"answer".to_vec()), (0x88, closing(1000, ""))]);
+    assert!(harness.is_finished());
+}
+
+#[test]
 fn closes_that_cross_are_not_answered() {
     let (mut server, mut client) = (server(), client());
     server.close(Some(1000), "");
