@@ -16,5 +16,6 @@ pub mod simulation;
 pub mod skip;
 pub mod toy;
 pub mod websocket;
+pub mod websocket_peer;
 pub mod workers;
 pub mod xor;

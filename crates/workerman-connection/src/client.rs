@@ -98,7 +98,7 @@ impl<P: Protocol> Client<P> {
         Self::to(address.as_ref(), &["tcp"], move || protocol.clone())
     }
 
-    fn to(address: &str, schemes: &[&str], make: impl Fn() -> P + Send + Sync + 'static) -> Self {
+    pub(crate) fn to(address: &str, schemes: &[&str], make: impl Fn() -> P + Send + Sync + 'static) -> Self {
         Self {
             target: Target::parse(address, schemes).and_then(|target| match target {
                 Target::Host { host, port } if host.is_empty() || port == 0 => Err(Error::Address {
@@ -115,6 +115,31 @@ impl<P: Protocol> Client<P> {
             timeout: Duration::from_secs(10),
             reconnect: None,
         }
+    }
+
+    /// Sets where to.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn aim(&mut self, target: Result<Target, Error>) {
+        self.target = target;
+    }
+
+    /// Changes the protocol; returns a copy of it.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn remake(mut self, change: impl FnOnce(P) -> P) -> (Self, P)
+    where
+        P: Clone + Sync,
+    {
+        let protocol = change((self.make)());
+        let copy = protocol.clone();
+        self.make = Box::new(move || protocol.clone());
+        (self, copy)
+    }
+
+    /// Changes the callbacks.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn with_handlers(mut self, change: impl FnOnce(Handlers<P>) -> Handlers<P>) -> Self {
+        self.handlers = change(self.handlers);
+        self
     }
 
     /// The name, for logs; default `client`.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use workerman_event::Address;
-use workerman_protocol::{self as protocol, Protocol};
+use workerman_protocol::{self as protocol, Handle, Protocol};
 
 use crate::endpoint;
 use crate::pipe;
@@ -61,8 +61,9 @@ impl<P: Protocol> Connection<P> {
         self.0.push(shared.len(), |sending, out| P::append_shared(sending, shared, out))
     }
 
-    /// Closes: what is queued is sent, then FIN; the peer's unread input is read away, so that it is not reset out
-    /// of its last answer. Sends are refused from now on.
+    /// Closes: what is queued is sent, then what the protocol says to a normal end (WebSocket: code 1000, and waits for the
+    /// peer's answer), then FIN; the peer's unread input is read away, so that it is not reset out of its last answer.
+    /// Sends are refused from now on.
     pub fn close(&self) {
         self.end_by(End::Close);
     }
@@ -165,6 +166,13 @@ impl<P: Protocol> Connection<P> {
     /// Waits until the connection is closed (a client: for good).
     pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static + use<P> {
         waiting::closed(&self.0)
+    }
+
+    /// The connection that a protocol has kept a [handle](workerman_protocol::Context::handle) of; `None` if the handle is of
+    /// something else.
+    pub fn of_handle(handle: &Handle<P::Sending>) -> Option<Self> {
+        let shared = Arc::clone(handle).into_any()?.downcast().ok()?;
+        Some(Self(shared))
     }
 
     /// The number of the connection: unique in the process, counted from 1.

@@ -290,7 +290,8 @@ impl<P: Protocol> Endpoint<P> {
                 self.ending = Ending::AfterLinger;
                 self.close_behind_answer(env);
             }
-            End::Close => self.close_behind_answer(env),
+            End::Close if P::ANSWERS => self.close_behind_answer(env),
+            End::Close => self.close_with_code(None, "", env),
             End::Abort => self.session.reset(CloseReason::Local),
             End::Panic => {
                 env.remote.counters.panics.add(1);

@@ -1,5 +1,6 @@
 //! What a protocol reaches of its connection: the sending half, the senders that it holds, and a waker.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Wake;
@@ -83,5 +84,9 @@ impl<P: Protocol> SendingHandle<P::Sending> for Shared<P> {
         // Before another protocol takes over, what is owed is still answered.
         let flags = self.flags();
         flags & CLOSED != 0 || flags & (SHUT | UPGRADED) == SHUT
+    }
+
+    fn into_any(self: Arc<Self>) -> Option<Arc<dyn Any + Send + Sync>> {
+        Some(self)
     }
 }

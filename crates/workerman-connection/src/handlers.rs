@@ -7,6 +7,13 @@ use workerman_protocol::Protocol;
 use crate::outcome::{Outcome, Settled, settle_async};
 use crate::{CloseReason, Connection, Error};
 
+/// Takes the events of one kind, and gives back all others.
+#[cfg(feature = "websocket")]
+type OnKind<P> = Box<
+    dyn Fn(&Connection<P>, <P as Protocol>::Event) -> Result<Settled<P>, <P as Protocol>::Event>
+        + Send
+        + Sync,
+>;
 type Plain<P> = Box<dyn Fn(&Connection<P>) + Send + Sync>;
 type OnConnect<P> = Box<dyn Fn(&Connection<P>) -> Settled<P> + Send + Sync>;
 type OnMessage<P, T> = Box<dyn Fn(&Connection<P>, T) -> Settled<P> + Send + Sync>;
@@ -23,6 +30,9 @@ pub struct Handlers<P: Protocol> {
     pub(crate) on_connect: Option<OnConnect<P>>,
     pub(crate) on_message: Option<OnMessage<P, P::Incoming>>,
     pub(crate) on_event: Option<OnMessage<P, P::Event>>,
+    /// In front of `on_event`; the last one first.
+    #[cfg(feature = "websocket")]
+    on_kinds: Vec<OnKind<P>>,
     pub(crate) on_close: Option<OnClose<P>>,
     pub(crate) on_error: Option<OnError<P>>,
     pub(crate) on_buffer_full: Option<Plain<P>>,
@@ -35,6 +45,8 @@ impl<P: Protocol> Default for Handlers<P> {
             on_connect: None,
             on_message: None,
             on_event: None,
+            #[cfg(feature = "websocket")]
+            on_kinds: Vec::new(),
             on_close: None,
             on_error: None,
             on_buffer_full: None,
@@ -102,6 +114,32 @@ impl<P: Protocol> Handlers<P> {
     ) -> Self {
         self.on_event = Some(Box::new(move |conn, event| f(conn, event).settle(conn)));
         self
+    }
+
+    /// Handles the events that `f` takes, in front of `on_event` and of what was set before.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn on_kind(
+        mut self,
+        f: impl Fn(&Connection<P>, P::Event) -> Result<Settled<P>, P::Event> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_kinds.push(Box::new(f));
+        self
+    }
+
+    /// Handles an event.
+    pub(crate) fn event(&self, conn: &Connection<P>, event: P::Event) -> Settled<P> {
+        #[cfg(feature = "websocket")]
+        let event = {
+            let mut event = event;
+            for on_kind in self.on_kinds.iter().rev() {
+                match on_kind(conn, event) {
+                    Ok(settled) => return settled,
+                    Err(other) => event = other,
+                }
+            }
+            event
+        };
+        self.on_event.as_ref().map_or(Settled::Done, |on_event| on_event(conn, event))
     }
 
     /// Called exactly once when the connection ends, with the reason; `send` takes nothing any more.

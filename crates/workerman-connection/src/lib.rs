@@ -49,6 +49,8 @@ mod target;
 mod timer;
 mod turn;
 mod waiting;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 pub use client::{Client, Reconnect};
 pub use connection::Connection;

@@ -186,6 +186,7 @@ pub trait Protocol: Sized + Send + 'static {
 
     /// The handler of a message failed: what to say to the peer ([`Context::reply`]), and whether to go on.
     ///
+    /// Without [`ANSWERS`](Self::ANSWERS) also where the handler of an event, or of the connection itself, failed.
     /// Asked after `on_error` was told. What is put is sent either way, in order with everything else. It is the message
     /// that was decoded last, or the one before it ([`Context::parked`]). The default ends the connection without a
     /// word.

@@ -37,6 +37,8 @@ mod run;
 mod run_all;
 #[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 mod worker;
 
 pub use bytes::{Bytes, BytesMut};
@@ -65,6 +67,10 @@ pub mod prelude {
     pub use crate::http::client::ClientHttp;
     #[cfg(feature = "http")]
     pub use crate::http::{Admission, Body, Http, Request, Response};
+    #[cfg(feature = "websocket")]
+    pub use crate::websocket::{
+        Accept, Message, Outgoing, UpgradeRequest, Upgrades, Websocket, WebsocketClient,
+    };
     pub use crate::{
         Address, Bytes, Client, CloseReason, Connection, Frame, Handle, Line, Protocol, Raw, Reconnect,
         SendError, Sent, Settings, Text, Timer, Worker, WorkerConnection, run_all, sleep,

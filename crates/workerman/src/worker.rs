@@ -53,6 +53,8 @@ pub struct Worker<P: Protocol> {
     targets: Vec<Result<Target, workerman_connection::Error>>,
     schemes: &'static [&'static str],
     make: Box<dyn Fn() -> P + Send + Sync>,
+    /// What every protocol has that is set, because a callback needs it.
+    always: Option<fn(P) -> P>,
     layer: Option<Box<dyn Fn() -> Box<dyn Layer> + Send + Sync>>,
     handlers: Handlers<P>,
     settings: Settings,
@@ -113,6 +115,7 @@ impl<P: Protocol> Worker<P> {
             targets: Vec::new(),
             schemes,
             make: Box::new(make),
+            always: None,
             layer: None,
             handlers: Handlers::new(),
             settings: Settings::default(),
@@ -148,6 +151,10 @@ impl<P: Protocol> Worker<P> {
     where
         P: Clone + Sync,
     {
+        let protocol = match self.always {
+            Some(change) => change(protocol),
+            None => protocol,
+        };
         self.make = Box::new(move || protocol.clone());
         self
     }
@@ -160,6 +167,30 @@ impl<P: Protocol> Worker<P> {
     {
         let protocol = change((self.make)());
         self.protocol(protocol)
+    }
+
+    /// Changes the protocol, and every one that is set later.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn always(mut self, change: fn(P) -> P) -> Self
+    where
+        P: Clone + Sync,
+    {
+        self.always = Some(change);
+        self.configure(|protocol| protocol)
+    }
+
+    /// Changes the callbacks.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn with_handlers(mut self, change: impl FnOnce(Handlers<P>) -> Handlers<P>) -> Self {
+        self.handlers = change(self.handlers);
+        self
+    }
+
+    /// Gives up the worker for what its connections have in common.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn into_service(self) -> (P, Service<P>) {
+        let protocol = (self.make)();
+        (protocol, Service::new(self.name, self.make, self.handlers, self.settings))
     }
 
     /// The name, for logs and tables; default `none`.

@@ -386,10 +386,7 @@ impl<P: Protocol> Endpoint<P> {
                 *messages += 1;
                 self.message(message, env);
             }
-            Parked::Event(event) => self.handle(env, |handlers, conn| match &handlers.on_event {
-                Some(on_event) => on_event(conn, event),
-                None => Settled::Done,
-            }),
+            Parked::Event(event) => self.handle(env, |handlers, conn| handlers.event(conn, event)),
             Parked::End => self.peer_ended(env),
             Parked::Failed(error, reason) => self.fail(&error, reason, env),
         }
@@ -455,8 +452,26 @@ impl<P: Protocol> Endpoint<P> {
                 }
             }
             Ok(Settled::Later(task)) => self.suspend(task, env),
-            Ok(Settled::Fail(error)) => self.fail(&error, CloseReason::Handler, env),
-            Err(panic) => self.panicked(panic, env),
+            Ok(Settled::Fail(error)) => self.callback_failed(&error, env),
+            Err(panic) => self.callback_panicked(panic, env),
+        }
+    }
+
+    /// A callback other than that of a message returned an error. A protocol whose answers are made of messages has none to
+    /// give for it.
+    fn callback_failed(&mut self, error: &Error, env: &mut Env<'_>) {
+        if P::ANSWERS {
+            self.fail(error, CloseReason::Handler, env);
+        } else {
+            self.message_failed(error, env);
+        }
+    }
+
+    fn callback_panicked(&mut self, panic: String, env: &mut Env<'_>) {
+        if P::ANSWERS {
+            self.panicked(panic, env);
+        } else {
+            self.message_panicked(panic, env);
         }
     }
 
@@ -493,7 +508,7 @@ impl<P: Protocol> Endpoint<P> {
                 if self.handling {
                     self.message_failed(&error, env);
                 } else {
-                    self.fail(&error, CloseReason::Handler, env);
+                    self.callback_failed(&error, env);
                 }
             }
             Err(panic) => {
@@ -501,7 +516,7 @@ impl<P: Protocol> Endpoint<P> {
                 if self.handling {
                     self.message_panicked(panic, env);
                 } else {
-                    self.panicked(panic, env);
+                    self.callback_panicked(panic, env);
                 }
             }
         }

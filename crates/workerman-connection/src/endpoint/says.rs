@@ -12,7 +12,7 @@ use crate::drive::Env;
 use crate::half::Half;
 use crate::panics::dispose;
 use crate::session::{Phase, Session, Turn};
-use crate::shared::{CROSSED, FINISHED, FREE, HELD, QUEUED, SHUT, Shared};
+use crate::shared::{CROSSED, FINISHED, FREE, HELD, QUEUED, SHUT, Shared, UPGRADED};
 use crate::{CloseReason, Error, SendError};
 
 impl<P: Protocol> Endpoint<P> {
@@ -144,14 +144,21 @@ impl<P: Protocol> Endpoint<P> {
             self.pump_sent(env);
             flags = self.conn.0.flags();
         }
-        if flags & SHUT != 0 || self.session.phase() != Phase::Open {
-            // Its handler has closed or handed over the connection: nobody's error.
+        // Of one that is handed over the answer still counts: it may be the switch.
+        let upgraded = flags & UPGRADED != 0;
+        if (flags & SHUT != 0 && !upgraded) || self.session.phase() != Phase::Open {
+            // Its handler has closed the connection: nobody's error.
             dispose(message);
             return;
         }
         let answered = self.ask(env, |session, turn, sending| session.answer(message, turn, sending));
         count_answer(answered.is_ok());
         if let Err(error) = answered {
+            if upgraded {
+                // It has been answered before.
+                tracing::debug!(id = self.conn.0.id, %error, "an answer behind an upgrade was dropped");
+                return;
+            }
             self.message_failed(&Error::Reply(SendError::Encode(error).into()), env);
         }
     }

@@ -76,7 +76,11 @@ impl Hello {
         let host = authority[bracket..].find(':').map_or(authority.len(), |at| bracket + at);
         let port = match authority.get(host + 1..) {
             None | Some("") => PORT,
-            Some(digits) => digits.parse().map_err(|_| HandshakeError::Uri("it has no valid port"))?,
+            Some(digits) => digits
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or(HandshakeError::Uri("it has no valid port"))?,
         };
         Ok(Self {
             target: encoded(target)?,
