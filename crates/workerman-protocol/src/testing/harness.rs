@@ -446,6 +446,7 @@ impl<P: Protocol> Harness<P> {
             Waker::noop(),
         )
         .with_queued(self.queued)
+        .with_handling(self.handling)
         .with_parked(self.parked)
         .with_ended(self.fin && self.input.is_empty());
         call(&mut self.protocol, &mut self.input, &mut cx)
