@@ -13,8 +13,9 @@ pub(crate) struct Chunk {
     capacity: usize,
 }
 
-/// Bytes of one read: large enough that a 16 KiB message takes one system call, and larger than any datagram.
-pub(crate) const CHUNK: usize = 64 * 1024;
+/// Bytes of one read: large enough that a message of 64 KiB takes one system call with whatever is its head, and larger
+/// than any datagram.
+pub(crate) const CHUNK: usize = 68 * 1024;
 
 impl Chunk {
     pub(crate) fn new(capacity: usize) -> Self {

@@ -40,7 +40,7 @@ use crate::{
 
 /// Input and output by an edge-triggered epoll instance; Linux only, and the default there.
 ///
-/// An idle connection costs 24 bytes here. Reads go into one buffer of 64 KiB for the whole thread, or
+/// An idle connection costs 24 bytes here. Reads go into one buffer of 68 KiB for the whole thread, or
 /// into a [lent](Backend::lend) one as far as it has room. One listener gives at most 64 connections in a turn,
 /// one datagram socket at most 64 datagrams. A listener that cannot accept, for want of descriptors, tries again after
 /// 50 ms, then twice as long each time, at most 1 s; meanwhile the connections in its queue are closed, at most 1,024

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 
 use super::*;
+use crate::chunk::CHUNK;
 
 #[test]
 fn data_and_end_before_the_first_turn() {
@@ -61,7 +62,7 @@ fn what_a_budget_leaves_is_read_without_a_new_event() {
         let (token, mut peer) = bench.unix_pair();
         peer.set_nonblocking(true).unwrap();
         let sent = fill(&mut peer);
-        assert!(sent > 64 * 1024, "more than one read: {sent}");
+        assert!(sent > CHUNK, "more than one read: {sent}");
         bench.until("all bytes", |r| r.bytes(token).len() == sent).await;
         assert_eq!(bench.recorder.bytes(token), pattern(sent));
         assert!(bench.turns.iter().all(|events| *events <= 1), "one read a turn: {:?}", bench.turns);
@@ -69,7 +70,7 @@ fn what_a_budget_leaves_is_read_without_a_new_event() {
             Event::Data(_, data) => data.len(),
             _ => 0,
         });
-        assert!(largest.max().unwrap() <= 64 * 1024);
+        assert!(largest.max().unwrap() <= CHUNK);
     });
 }
 
