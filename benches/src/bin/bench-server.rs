@@ -11,10 +11,9 @@ use std::net::SocketAddr;
 
 use workerman::http::Method;
 use workerman::prelude::*;
+use workerman::websocket::deflate::Deflate;
 use workerman_benches::arguments::Arguments;
 use workerman_benches::wire::Wire;
-use workerman_protocol::websocket::Websocket;
-use workerman_protocol::websocket::deflate::Deflate;
 
 const SMALL: &[u8] = &[b'x'; 256];
 const LARGE: &[u8] = &[b'x'; 102_400];
@@ -26,15 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let protocol: String = arguments.word("protocol")?;
     let address = arguments.word::<SocketAddr>("address")?.to_string();
     arguments.finish()?;
-    let websocket = Websocket::new();
     match &*protocol {
         "http" => run(Worker::http(address).server("workerman").on_message(|_, request| answer(request))),
-        "websocket" => run(Worker::with(websocket, address).on_message(|_, message| message)),
+        "websocket" => run(Worker::websocket(address).on_message(|_, message| message)),
         "deflate" => {
-            let websocket = websocket.compress(Deflate::new());
-            run(Worker::with(websocket, address).on_message(|_, message| message))
+            let websocket = Websocket::new().compress(Deflate::new());
+            run(Worker::websocket(address).protocol(websocket).on_message(|_, message| message))
         }
-        "broadcast" => run(Worker::with(websocket, address).on_message(|conn, message| {
+        "broadcast" => run(Worker::websocket(address).on_message(|conn, message| {
             conn.worker().broadcast_except(message, |other| other == conn)?;
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         })),
