@@ -1,3 +1,8 @@
-//! WebSocket: the conformance data, and what runs it.
+//! WebSocket: the conformance data, what runs it, and an independent other side.
 
+pub mod codec;
+pub mod data;
+pub mod drive;
 pub mod handshake;
+pub mod opening;
+pub mod reference;
