@@ -12,6 +12,7 @@ pub mod http_server;
 pub mod program;
 pub mod scripted;
 pub mod serving;
+pub mod shaking;
 pub mod simulation;
 pub mod skip;
 pub mod toy;

@@ -31,7 +31,8 @@ impl<P: Protocol> Connection<P> {
     /// Queues a message; callable from a callback, another task or another thread.
     ///
     /// Inside a callback of this connection all messages leave together when everything that arrived has been
-    /// handled; otherwise within the loop's next turn. Messages of one sender keep their order.
+    /// handled; otherwise within the loop's next turn. Messages of one sender keep their order. What is sent before the
+    /// protocol's handshake is done waits for it, where the protocol has one ([`Protocol::HOLDS`]).
     ///
     /// # Errors
     /// Not taken, and nothing has changed: the connection is closed, upgraded, its queue is full, or the message has
@@ -63,7 +64,8 @@ impl<P: Protocol> Connection<P> {
 
     /// Closes: what is queued is sent, then what the protocol says to a normal end (WebSocket: code 1000, and waits for the
     /// peer's answer), then FIN; the peer's unread input is read away, so that it is not reset out of its last answer.
-    /// Sends are refused from now on.
+    /// Sends are refused from now on. Before the handshake of the protocol is done, what waits for that is dropped unless
+    /// it is done meanwhile.
     pub fn close(&self) {
         self.end_by(End::Close);
     }

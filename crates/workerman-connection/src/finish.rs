@@ -59,6 +59,12 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Writes, unless replies are held back; returns how much.
     fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<usize, ()> {
+        if self.session.phase() == Phase::Closed {
+            // It was reset, and what was queued before is lost: what would come behind that must not go out without it.
+            self.session.pending().clear(0);
+            recycle(env.out);
+            return Ok(0);
+        }
         if let Some(below) = &mut self.below {
             below.plain_out.append(env.out);
             recycle(env.out);

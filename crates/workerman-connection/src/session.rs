@@ -113,8 +113,6 @@ pub struct Session<P: Protocol> {
     /// What most connections do without.
     times: Option<Box<Times>>,
     stage: Stage,
-    /// `None`: by this side. Apart, since it can be long.
-    reason: Option<Box<CloseReason>>,
     role: Role,
     running: Deadline,
     /// No protocol deadline ran after the last batch.
@@ -131,7 +129,7 @@ pub struct Session<P: Protocol> {
     leaving: bool,
 }
 
-/// Instants that most connections do without most of the time; apart, so that an idle one is small.
+/// Instants and other things that most connections do without most of the time; apart, so that an idle one is small.
 #[derive(Default)]
 struct Times {
     /// Since when the system has taken nothing although something is pending; `None` while it takes everything.
@@ -144,6 +142,8 @@ struct Times {
     stands_until: Option<Instant>,
     /// How much was in the buffer that was lent last.
     lent: usize,
+    /// Why it ends, once it does.
+    reason: Option<CloseReason>,
 }
 
 impl<P: Protocol> Session<P> {
@@ -156,7 +156,6 @@ impl<P: Protocol> Session<P> {
             since: now,
             times: None,
             stage: if layered { Stage::Handshake } else { Stage::Open },
-            reason: None,
             role,
             running: if layered { Deadline::Handshake } else { Deadline::None },
             rested: false,
@@ -182,7 +181,7 @@ impl<P: Protocol> Session<P> {
 
     /// Why it ends or ended; meaningful after [`Phase::Open`].
     pub fn reason(&self) -> CloseReason {
-        self.reason.as_deref().cloned().unwrap_or(CloseReason::Local)
+        self.times.as_ref().and_then(|times| times.reason.clone()).unwrap_or(CloseReason::Local)
     }
 
     /// What the protocol says about the end.
@@ -279,7 +278,7 @@ impl<P: Protocol> Session<P> {
             self.reset(reason);
         } else if self.is_alive() {
             self.stage = Stage::Flushing;
-            self.reason = Some(Box::new(reason));
+            self.set_reason(reason);
             self.input = BytesMut::new();
         }
     }
@@ -294,11 +293,10 @@ impl<P: Protocol> Session<P> {
 
     /// Over, at once. Keeps the reason of an end that had begun.
     pub fn closed(&mut self, reason: CloseReason) {
-        if self.is_alive() {
-            self.reason = Some(Box::new(reason));
-        }
+        let reason = if self.is_alive() { reason } else { self.reason() };
         self.stage = Stage::Closed;
         self.times = None;
+        self.set_reason(reason);
         self.input = BytesMut::new();
         self.pending = Outbox::new();
     }
@@ -353,7 +351,8 @@ impl<P: Protocol> Session<P> {
         if self.pending.is_empty() {
             if let Some(times) = &mut self.times {
                 times.stalled = None;
-                if times.tick.is_none() && times.leave_by.is_none() && times.stands_until.is_none() {
+                let (waits, reason) = ((times.tick, times.leave_by, times.stands_until), &times.reason);
+                if matches!((waits, reason), ((None, None, None), None)) {
                     self.times = None;
                 }
             }
@@ -363,6 +362,11 @@ impl<P: Protocol> Session<P> {
         if taken > 0 || stalled.is_none() {
             *stalled = Some(now);
         }
+    }
+
+    /// Notes why it ends.
+    fn set_reason(&mut self, reason: CloseReason) {
+        self.times.get_or_insert_default().reason = Some(reason);
     }
 
     fn set_tick(&mut self, tick: Option<Instant>) {

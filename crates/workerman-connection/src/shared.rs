@@ -240,3 +240,17 @@ fn token_at(place: u64) -> Token {
     // Slots stay far below 2^31, so that the special places cannot be met.
     Token::new((place >> 32) as u32, place as u32)
 }
+
+#[cfg(all(test, feature = "raw"))]
+mod tests {
+    use workerman_protocol::Raw;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let sizes = (size_of::<Shared<Raw>>(), size_of::<Endpoint<Raw>>());
+        assert!(sizes.0 <= 168 && sizes.1 <= 176, "{sizes:?}");
+    }
+}

@@ -134,8 +134,9 @@ impl<P: Protocol> Session<P> {
             }
             _ => Vec::from(input),
         };
+        // Not at each small arrival: growing may copy all that is here.
         let spare = buffer.capacity() - buffer.len();
-        if spare < if announced { room } else { need } {
+        if spare < if announced { room / 2 } else { need } {
             buffer.reserve_exact(room);
         }
         self.times.get_or_insert_default().lent = buffer.len();

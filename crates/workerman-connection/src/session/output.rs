@@ -87,7 +87,7 @@ impl<P: Protocol> Session<P> {
 
     fn leave(&mut self, goodbye: Goodbye, reason: CloseReason) {
         if self.stage == Stage::Open {
-            self.reason = Some(Box::new(reason));
+            self.set_reason(reason);
             self.leaving |= goodbye == Goodbye::AfterMessage;
         }
     }

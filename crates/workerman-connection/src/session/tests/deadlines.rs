@@ -180,3 +180,21 @@ fn a_body_is_awaited_from_a_peer_that_can_send_it() {
     rig.session.flush_and_close(CloseReason::Local);
     assert!(!rig.session.awaits_body(9), "nothing more matters");
 }
+
+#[test]
+fn a_handshake_goes_on_while_the_application_works() {
+    let mut rig = Rig::open(Probe { deadline: Deadline::Handshake, ..Probe::default() });
+    for _ in 0..9 {
+        rig.now += SECOND;
+        rig.rest(true);
+    }
+    rig.session.end_of_stream();
+    assert_eq!(rig.session.deadline(&rig.settings, None, true), Some(rig.now + SECOND));
+    rig.now += SECOND;
+    let expired = rig.session.expired(rig.now, &rig.settings, None, true);
+    assert_eq!(expired, Some(Expired::Timeout(Timeout::Handshake)));
+    // A protocol that does not want that says so.
+    let mut rig = Rig::open(Probe { deadline: Deadline::None, ..Probe::default() });
+    rig.rest(true);
+    assert_eq!(rig.session.deadline(&rig.settings, None, true), None);
+}
