@@ -224,13 +224,13 @@ impl<M: Marks> Protocol for Shaking<M> {
         out.put_slice(mark.as_bytes());
         let odd = mark.contains(['1', '3', '5', '7', '9']);
         let capitals = || Some(Bytes::from(shared.bytes().to_ascii_uppercase()));
-        let bytes = if odd { shared.memo(capitals) } else { None };
+        let bytes = if odd { shared.memo(1, capitals) } else { None };
         out.put_bytes(bytes.unwrap_or(shared.bytes()).clone());
         Ok(())
     }
 
     fn close(&mut self, code: Option<u16>, reason: &str, cx: &mut Context<'_, Self>) -> Goodbye {
-        let code = code.unwrap_or_default();
+        let Some(code) = code else { return Goodbye::Now };
         self.bye(&format!("{code} {reason}"), false);
         cx.reply().put_slice(format!("BYE {code} {reason}\n").as_bytes());
         self.goodbye
