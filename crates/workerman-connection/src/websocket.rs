@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use workerman_protocol::Protocol;
 use workerman_protocol::http::{HeaderName, HeaderValue, Request};
+use workerman_protocol::websocket::deflate::Deflate;
 use workerman_protocol::websocket::handshake::{Hello, Verdict};
 use workerman_protocol::websocket::{Event, Fragment, Open, Websocket, WebsocketClient};
 
@@ -192,6 +193,11 @@ impl Client<WebsocketClient> {
     /// See [`WebsocketClient::max_frame`]; default 10 MiB.
     pub fn max_frame(self, bytes: usize) -> Self {
         self.configure(|protocol| protocol.max_frame(bytes))
+    }
+
+    /// Offers to compress messages; default no; see [`WebsocketClient::compress`].
+    pub fn compress(self, settings: impl Into<Option<Deflate>>) -> Self {
+        self.configure(|protocol| protocol.compress(settings))
     }
 
     /// See [`WebsocketClient::heartbeat`]; default after 30 s of silence, 10 s for the answer.

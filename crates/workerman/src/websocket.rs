@@ -180,6 +180,21 @@ impl Worker<Websocket> {
         self.configure(|websocket| websocket.only(kind))
     }
 
+    /// Compresses messages for clients that offer it; default no; see [`Websocket::compress`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use workerman::prelude::*;
+    /// use workerman::websocket::deflate::Deflate;
+    ///
+    /// # fn main() -> workerman::Result<()> {
+    /// Worker::websocket("0.0.0.0:2346").compress(Deflate::new().min_size(256)).on_message(|_, message| message).run()
+    /// # }
+    /// ```
+    pub fn compress(self, settings: impl Into<Option<deflate::Deflate>>) -> Self {
+        self.configure(|websocket| websocket.compress(settings))
+    }
+
     /// When a silent client is pinged, and how long it has to answer; default 30 s and 10 s; see [`Websocket::heartbeat`].
     pub fn heartbeat(self, ping_after: Duration, pong_within: Duration) -> Self {
         self.configure(|websocket| websocket.heartbeat(ping_after, pong_within))
