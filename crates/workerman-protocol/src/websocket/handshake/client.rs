@@ -144,9 +144,4 @@ impl Connecting {
     pub(in crate::websocket) fn ended(&mut self) -> HandshakeError {
         self.refused().unwrap_or(HandshakeError::Ended)
     }
-
-    /// The time is over: what the server has refused by then, if it has.
-    pub(in crate::websocket) fn timeout(&mut self) -> Option<HandshakeError> {
-        self.refused()
-    }
 }

@@ -27,6 +27,5 @@ pub use hello::Hello;
 pub use key::{Answer, Key, KeyError};
 pub use token::{Gone, Handshake, Verdict};
 
-pub(super) use accept::Settled;
 pub(super) use client::{Connected, Connecting, Step as ClientStep};
 pub(super) use server::{Accepted, Accepting, Step};

@@ -105,11 +105,6 @@ impl Accepting {
             Stage::Asked(_) | Stage::Over => Refusal::of(503, "nobody has decided about it in time"),
         }
     }
-
-    /// Whether the application has been asked, and has not answered.
-    pub(in crate::websocket) fn is_asked(&self) -> bool {
-        matches!(self.0, Stage::Asked(_))
-    }
 }
 
 fn open(asked: Asked, accept: Accept) -> Step {

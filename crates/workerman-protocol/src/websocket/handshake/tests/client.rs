@@ -203,11 +203,10 @@ fn a_refusal_in_pieces_is_complete_with_its_end() {
 fn an_end_in_between_tells_what_is_known() {
     let (mut fresh, _) = connecting();
     assert_eq!(fresh.ended(), HandshakeError::Ended);
-    assert_eq!(fresh.timeout(), None);
     let (mut refusing, _) = connecting();
     let mut input = BytesMut::from(&b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nlater"[..]);
     assert!(matches!(refusing.step(&mut input), Ok(ClientStep::Need)));
-    let Some(HandshakeError::Refused(refusal)) = refusing.timeout() else { panic!("it was refused") };
+    let HandshakeError::Refused(refusal) = refusing.ended() else { panic!("it was refused") };
     assert_eq!((refusal.status().as_u16(), refusal.body().as_ref()), (503, &b"later"[..]));
 }
 
