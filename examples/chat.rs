@@ -1,67 +1,76 @@
-//! A chat room for `nc` and telnet. The first line you type is your name; every later line goes to all others as
-//! `name: line`. Who joins and who leaves is told to the rest.
+//! A chat in the browser: one worker serves the page and its WebSocket, on one port.
 //!
 //! ```sh
-//! cargo run --release --example chat                 # or: -- 127.0.0.1:0
-//! nc localhost 2346                                  # in two terminals, or telnet localhost 2346
+//! cargo run --release --example chat                 # then open http://localhost:2346/ in two windows
 //! ```
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use serde_json::{Value, json};
+use workerman::http::StatusCode;
 use workerman::prelude::*;
 
-/// The names that are taken: the state of the worker.
-type Names = Mutex<BTreeSet<String>>;
+const PAGE: &str = include_str!("chat.html");
+
+/// The names that are taken.
+static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// What a connection is called, attached to it once it has told.
 struct Name(String);
 
 fn main() -> workerman::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "0.0.0.0:2346".to_owned());
-    Worker::text(address)
-        .name("chat")
-        .protocol(Text::new().max_message(4096))
-        .max_connections(10_000)
-        .state(async |_| Ok(Names::default()))
-        .on_connect(|conn| conn.send("Welcome! What is your name?"))
-        .on_message(|conn, line| -> workerman::Result<Option<String>> {
-            // Whatever a peer sends ends up on the terminals of others: no escape sequences.
-            let line: String = line.to_string_lossy().chars().filter(|c| !c.is_control()).collect();
-            match conn.get::<Name>() {
-                Some(name) => tell_others(conn, format!("{}: {line}", name.0)).map(|()| None),
-                None => join(conn, line.trim()).map(Some),
+    let room = Worker::websocket_upgrades()
+        .max_message(16 * 1024)
+        .on_message(|conn, message| {
+            // What is no JSON says nothing.
+            let asks: Value = serde_json::from_slice(message.as_bytes()).unwrap_or_default();
+            match (conn.get::<Name>(), asks["join"].as_str(), asks["say"].as_str()) {
+                (None, Some(name), _) => join(conn, name.trim()),
+                (Some(name), _, Some(text)) => tell_all(conn, json!({"said": {"from": name.0, "text": text}})),
+                _ => Ok(()),
             }
         })
-        .on_close(|conn, reason| -> workerman::Result<()> {
+        .on_close(|conn, _| -> workerman::Result<()> {
             let Some(name) = conn.get::<Name>() else { return Ok(()) };
-            conn.state::<Names>().lock().unwrap().remove(&name.0);
-            match reason {
-                CloseReason::Shutdown => Ok(()),
-                _ => tell_others(conn, format!("* {} has left", name.0)),
-            }
+            NAMES.lock().unwrap().remove(&name.0);
+            tell_people(conn, format!("{} has left", name.0))
         })
-        .on_worker_stop(|chat| chat.broadcast("* The chat closes.").map(drop))
+        .upgrades();
+    Worker::http(address)
+        .name("chat")
+        .on_message(move |_, request| match request.path() {
+            "/" => Response::html(PAGE),
+            "/socket" => request.upgrade(&room),
+            _ => Response::new(StatusCode::NOT_FOUND),
+        })
         .on_worker_start(|worker| worker.addresses().iter().for_each(|at| println!("listening on {at}")))
         .run()
 }
 
-/// Gives a connection its name; returns what to answer.
-fn join(conn: &Connection<Text>, name: &str) -> workerman::Result<String> {
-    if name.is_empty() || name.chars().count() > 32 || name.contains(':') {
-        return Ok("A name has 1 to 32 characters and no colon; try another one.".to_owned());
-    }
-    if !conn.state::<Names>().lock().unwrap().insert(name.to_owned()) {
-        return Ok(format!("{name} is here already; try another name."));
+/// Gives a connection its name, if nobody has it.
+fn join(conn: &Connection<Websocket>, name: &str) -> workerman::Result<()> {
+    let valid = (1..=20).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if !valid || !NAMES.lock().unwrap().insert(name.to_owned()) {
+        let why = if valid { "Somebody here has this name." } else { "A name has 1 to 20 characters." };
+        conn.send(json!({ "refused": why }).to_string())?;
+        return Ok(());
     }
     conn.set(Name(name.to_owned()));
-    tell_others(conn, format!("* {name} has joined"))?;
-    Ok(format!("Hello {name}! Every line you type goes to all others."))
+    conn.send(json!({ "welcome": name }).to_string())?;
+    tell_people(conn, format!("{name} has joined"))
 }
 
-/// Sends a line to all who have a name, but not to this one.
-fn tell_others(conn: &Connection<Text>, line: String) -> workerman::Result<()> {
-    conn.worker().broadcast_except(line, |other| other == conn || other.get::<Name>().is_none())?;
+/// Tells all that somebody has come or gone, and who is there now.
+fn tell_people(conn: &Connection<Websocket>, note: String) -> workerman::Result<()> {
+    let people = NAMES.lock().unwrap().clone();
+    tell_all(conn, json!({"note": note, "people": people}))
+}
+
+/// Tells all who have a name.
+fn tell_all(conn: &Connection<Websocket>, what: Value) -> workerman::Result<()> {
+    conn.service().broadcast_except(what.to_string(), |other| other.get::<Name>().is_none())?;
     Ok(())
 }

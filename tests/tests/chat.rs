@@ -1,225 +1,103 @@
-//! The main job of the repository: two strangers chat, each with the client that is at hand, on every event loop.
+//! The main job of the repository: two strangers chat, each in a browser of their own.
 #![forbid(unsafe_code)]
 #![cfg(unix)]
 
-use std::process::Command;
+use workerman_tests::browser::Browser;
+use workerman_tests::program::Example;
 
-use workerman_event::{BACKEND_VARIABLE, BackendKind};
-use workerman_tests::on_real_backends;
-use workerman_tests::program::{Example, Program};
-use workerman_tests::serving::Peer;
-use workerman_tests::skip;
-
-const QUESTION: &str = "Welcome! What is your name?";
-const BAD_NAME: &str = "A name has 1 to 32 characters and no colon; try another one.";
-const CLOSES: &str = "* The chat closes.";
-
-fn chat(kind: BackendKind) -> Example {
-    Example::start_with("chat", &["127.0.0.1:0"], &[(BACKEND_VARIABLE, &kind.to_string())])
+/// Waits in the page until an expression is true.
+fn until(condition: &str) -> String {
+    format!(
+        "new Promise(resolve => {{
+            const look = () => ({condition}) ? resolve('yes') : setTimeout(look, 10);
+            look();
+        }})"
+    )
 }
 
-fn hello(name: &str) -> String {
-    format!("Hello {name}! Every line you type goes to all others.")
+fn waits(browser: &mut Browser, condition: &str) {
+    assert_eq!(browser.eval(&until(condition)), "yes");
 }
 
-/// A peer with a name.
-fn named(chat: &Example, name: &str) -> Peer {
-    let mut peer = Peer::connect(chat.socket());
-    assert_eq!(peer.line().unwrap(), QUESTION);
-    peer.say(format!("{name}\n"));
-    assert_eq!(peer.line().unwrap(), hello(name));
-    peer
+/// Opens the page and joins by a name, as somebody does who types it.
+fn join(browser: &mut Browser, chat: &Example, name: &str) {
+    browser.open(&format!("http://{}/", chat.address));
+    waits(browser, "$('who').open && $('state').textContent === 'connected'");
+    call(browser, name);
+    is_called(browser, name);
 }
 
-fn lines_go_to_all_others(kind: BackendKind) {
-    let chat = chat(kind);
-    let mut ann = named(&chat, "ann");
-    let mut bob = named(&chat, "bob");
-    assert_eq!(ann.line().unwrap(), "* bob has joined");
-    let mut nobody = Peer::connect(chat.socket());
-    assert_eq!(nobody.line().unwrap(), QUESTION);
-    let mut carl = named(&chat, "carl");
-    for peer in [&mut ann, &mut bob] {
-        assert_eq!(peer.line().unwrap(), "* carl has joined");
-    }
-
-    ann.say("hello\r\n\r\nhow is it: going?\n");
-    for peer in [&mut bob, &mut carl] {
-        for line in ["ann: hello", "ann:", "ann: how is it: going?"] {
-            // Trailing blanks are the test's to lose.
-            assert_eq!(peer.line().unwrap(), line);
-        }
-    }
-    bob.say("fine\n");
-    // Nothing of her own came back to ann in between.
-    assert_eq!([ann.line().unwrap(), carl.line().unwrap()], ["bob: fine", "bob: fine"]);
-
-    // A goodbye and a reset are both told.
-    carl.finish();
-    assert_eq!(carl.rest(), (Vec::new(), false));
-    for peer in [&mut ann, &mut bob] {
-        assert_eq!(peer.line().unwrap(), "* carl has left");
-    }
-    ann.say("bye\n");
-    bob.reset();
-    assert_eq!(ann.line().unwrap(), "* bob has left");
-
-    // Who has no name has heard nothing of it, but hears that it ends.
-    nobody.say("\n");
-    assert_eq!(nobody.line().unwrap(), BAD_NAME);
-    let stopping = std::thread::spawn(move || chat.stop());
-    for mut peer in [ann, nobody] {
-        assert_eq!(peer.rest(), (format!("{CLOSES}\n").into_bytes(), false));
-    }
-    assert_eq!(stopping.join().unwrap(), [""; 0]);
+fn call(browser: &mut Browser, name: &str) {
+    browser.eval(&format!("$('name').value = '{name}'; $('join').requestSubmit();"));
 }
 
-fn names_are_checked(kind: BackendKind) {
-    let chat = chat(kind);
-    let ann = named(&chat, "ann");
-    let mut peer = Peer::connect(chat.socket());
-    assert_eq!(peer.line().unwrap(), QUESTION);
-    for bad in ["", " ", "\t\x1b", "a: b", &"é".repeat(33)] {
-        peer.say(format!("{bad}\n"));
-        assert_eq!(peer.line().unwrap(), BAD_NAME, "{bad:?}");
-    }
-    peer.say("  ann \n");
-    assert_eq!(peer.line().unwrap(), "ann is here already; try another name.");
-    // A name is free again when its bearer has left; the longest one is fine.
-    drop(ann);
-    let longest = "é".repeat(32);
-    peer.say(format!("{longest}\n"));
-    assert_eq!(peer.line().unwrap(), hello(&longest));
-    // The two connections are told of in any order, so the second ann tries until the first is gone.
-    let mut second = Peer::connect(chat.socket());
-    assert_eq!(second.line().unwrap(), QUESTION);
-    let answer = std::iter::repeat_with(|| {
-        second.say("ann\n");
-        second.line().unwrap()
-    });
-    let answer = answer.take(10_000).find(|answer| !answer.starts_with("ann is here"));
-    assert_eq!(answer.unwrap(), hello("ann"));
-    drop((peer, second));
-    chat.stop();
+fn is_called(browser: &mut Browser, name: &str) {
+    waits(browser, &format!("$('state').textContent === 'connected as {name}' && !$('who').open"));
 }
 
-fn hostile_lines_end_one_connection_at_most(kind: BackendKind) {
-    let chat = chat(kind);
-    let mut ann = named(&chat, "ann");
-    let mut eve = named(&chat, "eve");
-    assert_eq!(ann.line().unwrap(), "* eve has joined");
-    // What would colour or clear the terminals of others is taken out; what is not UTF-8 is shown as such.
-    eve.say(b"\x1b[2Jred \xff\x07\n");
-    assert_eq!(ann.line().unwrap(), "eve: [2Jred \u{fffd}");
-    eve.say(vec![b'x'; 5000]);
-    assert_eq!(ann.line().unwrap(), "* eve has left");
-    let _ = eve.rest();
-    // The rest of a line without its end is no message.
-    let mut bob = named(&chat, "bob");
-    assert_eq!(ann.line().unwrap(), "* bob has joined");
-    bob.say("whole\nhalf");
-    bob.finish();
-    assert_eq!([ann.line().unwrap(), ann.line().unwrap()], ["bob: whole", "* bob has left"]);
-    drop((ann, bob));
-    chat.stop();
+fn say(browser: &mut Browser, text: &str) {
+    browser.eval(&format!("$('text').value = '{text}'; $('say').requestSubmit();"));
 }
 
-fn nc_and_telnet_chat(kind: BackendKind) {
-    let (Some(nc), Some(telnet)) = (skip::require("nc"), skip::require("telnet")) else { return };
-    let chat = chat(kind);
-    let mut ann = Program::start(Command::new(nc).args(["-N", "127.0.0.1", &chat.port()]));
-    assert_eq!(ann.line().unwrap(), QUESTION);
-    ann.say("ann");
-    assert_eq!(ann.line().unwrap(), hello("ann"));
-
-    let mut bob = Program::start(Command::new(telnet).args(["127.0.0.1", &chat.port()]));
-    // Telnet tells about itself first.
-    while bob.line().unwrap() != QUESTION {}
-    bob.say("bob");
-    assert_eq!(bob.line().unwrap(), hello("bob"));
-    assert_eq!(ann.line().unwrap(), "* bob has joined");
-
-    ann.say("hello bob");
-    assert_eq!(bob.line().unwrap(), "ann: hello bob");
-    bob.say("hello ann");
-    assert_eq!(ann.line().unwrap(), "bob: hello ann");
-
-    assert!(ann.wait().success());
-    assert_eq!(bob.line().unwrap(), "* ann has left");
-    // Telnet is told to stop, and leaves by itself.
-    let stopping = std::thread::spawn(move || chat.stop());
-    assert_eq!(bob.rest(), [CLOSES]);
-    bob.wait();
-    assert_eq!(stopping.join().unwrap(), [""; 0]);
-}
-
-fn python_and_socat_chat(kind: BackendKind) {
-    let (Some(python), Some(socat)) = (skip::require("python3"), skip::require("socat")) else { return };
-    let chat = chat(kind);
-    let mut ann = Program::start(Command::new(socat).args(["-", &format!("TCP:{}", chat.address)]));
-    assert_eq!(ann.line().unwrap(), QUESTION);
-    ann.say("ann");
-    assert_eq!(ann.line().unwrap(), hello("ann"));
-    let script = r#"
-import socket, sys
-peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30)
-lines = peer.makefile("r", encoding="utf-8", newline="\n")
-peer.sendall("bób\n".encode())
-for number in range(2):
-    print(lines.readline(), end="", flush=True)
-peer.sendall(b"one\ntwo\n")
-print(lines.readline(), end="", flush=True)
-"#;
-    let mut bob = Program::start(
-        Command::new(python).args(["-c", script, &chat.port()]).env("PYTHONIOENCODING", "utf-8"),
+/// Waits for a message of somebody, to be shown as text and not as markup.
+fn hears(browser: &mut Browser, from: &str, text: &str) {
+    waits(
+        browser,
+        &format!(
+            "[...document.querySelectorAll('#talk li')].some(item =>
+                item.querySelector('small')?.textContent.startsWith('{from}, ')
+                    && item.querySelector('p').textContent === '{text}')"
+        ),
     );
-    for line in ["* bób has joined", "bób: one", "bób: two"] {
-        assert_eq!(ann.line().unwrap(), line);
-    }
-    ann.say("three");
-    assert_eq!(ann.line().unwrap(), "* bób has left");
-    assert_eq!(bob.rest(), [QUESTION, &hello("bób"), "ann: three"]);
-    assert!(bob.wait().success() && ann.wait().success());
-    chat.stop();
 }
 
-on_real_backends!(
-    lines_go_to_all_others,
-    names_are_checked,
-    hostile_lines_end_one_connection_at_most,
-    nc_and_telnet_chat,
-    python_and_socat_chat,
-);
+fn sees(browser: &mut Browser, people: &str) {
+    waits(
+        browser,
+        &format!(
+            "[...document.querySelectorAll('#people li > span:last-child')]
+                .map(one => one.textContent).join(', ') === '{people}'"
+        ),
+    );
+}
 
-/// What the README promises of its first command, and of its server in three lines.
-mod readme {
-    use super::*;
-    use workerman::prelude::*;
+#[test]
+fn two_browsers_talk_and_survive_a_restart_of_the_server() {
+    let (Some(mut ann), Some(mut bob)) = (Browser::start(), Browser::start()) else { return };
+    let chat = Example::start("chat", &["127.0.0.1:0"]);
+    join(&mut ann, &chat, "Ann");
+    // A name is taken once.
+    bob.open(&format!("http://{}/", chat.address));
+    waits(&mut bob, "$('state').textContent === 'connected'");
+    call(&mut bob, "Ann");
+    waits(&mut bob, "$('why').textContent === 'Somebody here has this name.'");
+    call(&mut bob, "Bob");
+    is_called(&mut bob, "Bob");
+    sees(&mut ann, "Ann (you), Bob");
+    sees(&mut bob, "Ann, Bob (you)");
 
-    const README: &str = include_str!("../../README.md");
+    say(&mut ann, "Hello <b>Bob</b> & \u{1f389} привет");
+    hears(&mut bob, "Ann", "Hello <b>Bob</b> & \u{1f389} привет");
+    hears(&mut ann, "You", "Hello <b>Bob</b> & \u{1f389} привет");
+    say(&mut bob, "Hello Ann");
+    hears(&mut ann, "Bob", "Hello Ann");
 
-    #[test]
-    fn it_names_the_port_of_the_chat() {
-        let source = include_str!("../../examples/chat.rs");
-        assert!(source.contains("\"0.0.0.0:2346\""));
-        assert!(
-            README.contains("cargo run --release --example chat") && README.contains("nc localhost 2346")
-        );
+    // The server goes, and another one comes at the same address.
+    let address = chat.address.clone();
+    chat.stop();
+    for browser in [&mut ann, &mut bob] {
+        waits(browser, "$('state').className === ''");
     }
+    let chat = Example::start("chat", &[&address]);
+    is_called(&mut ann, "Ann");
+    is_called(&mut bob, "Bob");
+    sees(&mut ann, "Ann (you), Bob");
+    say(&mut bob, "Back again");
+    hears(&mut ann, "Bob", "Back again");
 
-    #[test]
-    fn its_three_lines_answer_as_it_says() {
-        const HANDLER: &str = ".on_message(|_, line| format!(\"hello {line}\"))";
-        assert!(README.contains(HANDLER) && README.contains("\nann\nhello ann\n"));
-        let worker =
-            Worker::text("127.0.0.1:0").on_message(|_, line| format!("hello {line}")).bind().unwrap();
-        let address = worker.addresses()[0].tcp().unwrap();
-        let serving = worker.serve();
-        let mut peer = Peer::connect(address);
-        peer.say("ann\n");
-        assert_eq!(peer.line().unwrap(), "hello ann");
-        drop(peer);
-        serving.handle().unwrap().stop();
-        workerman_event::block_on(serving).unwrap().unwrap();
-    }
+    // Who leaves is not there any more.
+    drop(bob);
+    sees(&mut ann, "Ann (you)");
+    drop(ann);
+    chat.stop();
 }
