@@ -17,3 +17,4 @@ pub mod reference;
 pub mod server;
 #[path = "../../tests/src/http/text.rs"]
 pub mod text;
+pub mod ws;
