@@ -202,7 +202,11 @@ where
             return Err(format!("failed with {error}, a farewell {farewell:?}, and a close frame {code:?}"));
         }
         (Ended::Open, None, None) => End::Open,
-        (Ended::Clean | Ended::Truncated, None, None) => End::Lost,
+        (Ended::Clean | Ended::Truncated, Some(farewell), None)
+            if farewell.code == 1006 && farewell.by_peer && !farewell.clean && closed.is_none() =>
+        {
+            End::Lost
+        }
         (ended, Some(farewell), _) => {
             if closed.is_none() {
                 return Err(format!("{farewell:?}, but no close frame"));

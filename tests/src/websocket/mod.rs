@@ -6,3 +6,4 @@ pub mod drive;
 pub mod handshake;
 pub mod opening;
 pub mod reference;
+pub mod socket;

@@ -98,8 +98,10 @@ impl Core {
     }
 
     /// The peer has ended its stream, and everything in front of its end has been read.
-    pub(super) fn eof<P: Side>(&self, input: &BytesMut) -> Eof<P> {
+    pub(super) fn eof<P: Side>(&mut self, input: &BytesMut) -> Eof<P> {
         let within = !input.is_empty() || self.is_within_message();
+        // RFC 6455 section 7.1.5: an end without a close frame has a code that nobody sends.
+        self.remember(CloseCode::ABNORMAL.get(), "", true, false);
         if within && !self.has(OVER) { Eof::Truncated } else { Eof::Clean }
     }
 
