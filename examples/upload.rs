@@ -41,7 +41,8 @@ async fn receive(request: &mut Request) -> Result<Response, MultipartError> {
     while let Some(mut part) = form.next_part().await? {
         let mut checksum = crc32fast::Hasher::new();
         let mut size = 0;
-        while let Some(data) = part.data().await? {
+        while let Some(data) = part.data().await {
+            let data = data?;
             checksum.update(&data);
             size += data.len();
         }

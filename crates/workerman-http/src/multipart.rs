@@ -68,8 +68,8 @@ pub use self::upload::Upload;
 /// let mut form = Multipart::new("multipart/form-data; boundary=b", body, Limits::new())?;
 /// while let Some(mut part) = form.next_part().await? {
 ///     let mut size = 0;
-///     while let Some(data) = part.data().await? {
-///         size += data.len();
+///     while let Some(data) = part.data().await {
+///         size += data?.len();
 ///     }
 ///     println!("{} has {size} bytes", part.name());
 /// #   assert_eq!((part.name(), size), ("a", 5));
@@ -187,8 +187,8 @@ impl Part<'_> {
     ///
     /// # Errors
     /// The form is malformed, exceeds a limit, or broke off.
-    pub async fn data(&mut self) -> Result<Option<Bytes>, MultipartError> {
-        poll_fn(|cx| self.form.poll_data(cx)).await
+    pub async fn data(&mut self) -> Option<Result<Bytes, MultipartError>> {
+        poll_fn(|cx| self.form.poll_data(cx)).await.transpose()
     }
 
     /// Reads the rest of the part into memory.
@@ -197,7 +197,7 @@ impl Part<'_> {
     /// As [`data`](Self::data), or it is longer than `limit` bytes.
     pub async fn bytes(&mut self, limit: usize) -> Result<Bytes, MultipartError> {
         let mut whole = BytesMut::new();
-        while let Some(data) = self.data().await? {
+        while let Some(data) = self.data().await.transpose()? {
             if data.len() > limit - whole.len() {
                 return Err(MultipartError::TooLarge { what: "bytes of a part", limit: limit as u64 });
             }

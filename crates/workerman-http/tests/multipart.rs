@@ -83,7 +83,7 @@ async fn read_all(mut form: Multipart) -> Result<Vec<Part>, MultipartError> {
     let mut parts = Vec::new();
     while let Some(mut part) = form.next_part().await? {
         let data = part.bytes(1 << 20).await?.to_vec();
-        assert_eq!(part.data().await?, None, "there is nothing behind the end");
+        assert!(part.data().await.is_none(), "there is nothing behind the end");
         parts.push(Part {
             name: part.name().into(),
             file_name: part.file_name().map(Into::into),
@@ -156,7 +156,7 @@ fn parts_can_be_left_unread() {
         while let Some(mut part) = form.next_part().await.unwrap() {
             // A little of the large one, nothing of the others.
             if part.is_file() {
-                assert!(part.data().await.unwrap().is_some());
+                assert!(part.data().await.unwrap().is_ok());
             }
             names.push(part.name().to_owned());
         }
@@ -384,6 +384,22 @@ fn a_file_is_kept_on_another_file_system_too() {
         assert_eq!(std::fs::read(&kept).unwrap(), data);
     });
     assert_eq!((count(folder.path()), count(other.path())), (0, 1));
+}
+
+#[test]
+fn names_nest_as_in_other_forms() {
+    use workerman_protocol::http::{BadRequest, FormValue};
+    let form = |fields: &[(&str, &str)]| {
+        let parts: Vec<Part> = fields.iter().map(|(name, value)| field(name, *value)).collect();
+        run(Form::collect(form_of("b", encode(&parts, "b"), Limits::new().max_parts(2000)))).unwrap()
+    };
+    let nested = form(&[("tag[]", "a"), ("user[name]", "Ann"), ("tag[]", "b")]).php_fields().unwrap();
+    let tags: Vec<_> = nested.get("tag").unwrap().values().filter_map(FormValue::text).collect();
+    assert_eq!(tags, ["a", "b"]);
+    let request = Request::builder("GET", "/?tag[]=a&user[name]=Ann&tag[]=b").build().unwrap();
+    assert_eq!(nested, request.php_query().unwrap());
+    let many = form(&[("a[]", "1"); 1001]).php_fields();
+    assert!(matches!(many, Err(BadRequest::TooMany { .. })), "{many:?}");
 }
 
 #[test]

@@ -284,7 +284,7 @@ impl<'a> Reader<'a> {
         match framing {
             Framing::None => {}
             Framing::Length(length) => message.body = self.sized(length, limits)?,
-            Framing::Chunked => (message.body, message.trailers) = self.chunked(limits)?,
+            Framing::Chunked => (message.body, message.trailers) = self.chunked(limits, false)?,
         }
         message.end = self.at;
         Ok(Request { method: method.to_vec(), target: target.to_vec(), continues, message })
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
         match framing {
             _ if none => {}
             Framing::Length(length) => message.body = self.sized(length, limits)?,
-            Framing::Chunked => (message.body, message.trailers) = self.chunked(limits)?,
+            Framing::Chunked => (message.body, message.trailers) = self.chunked(limits, true)?,
             // Section 6.3, 8: up to the end of the connection.
             Framing::None if self.rest().len() > limits.body => return Err(BAD),
             Framing::None if !ended => return Err(Stop::More),
@@ -338,7 +338,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Section 7.1.
-    fn chunked(&mut self, limits: &Limits) -> Result<(Vec<u8>, Vec<Field>), Stop> {
+    fn chunked(&mut self, limits: &Limits, folds: bool) -> Result<(Vec<u8>, Vec<Field>), Stop> {
         let (mut body, mut extensions) = (Vec::new(), 0);
         loop {
             let rest = self.rest();
@@ -368,7 +368,7 @@ impl<'a> Reader<'a> {
                 _ => return Err(BAD),
             }
         }
-        let trailers = self.fields(self.at, limits, false)?;
+        let trailers = self.fields(self.at, limits, folds)?;
         Ok((body, trailers))
     }
 }

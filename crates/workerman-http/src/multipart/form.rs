@@ -1,6 +1,6 @@
 //! A whole form, once it has arrived.
 
-use workerman_protocol::http::Request;
+use workerman_protocol::http::{BadRequest, FormValue, Request};
 
 use super::{Limits, Multipart, MultipartError, Upload};
 
@@ -68,6 +68,15 @@ impl Form {
     /// All fields that are no files, in their order: names and values.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// All fields that are no files, with nested names: `a[]` appends to a list, `a[k]` sets a key, by the rules of
+    /// [`Request::php_form`].
+    ///
+    /// # Errors
+    /// As there: too many fields, or too many levels in a name.
+    pub fn php_fields(&self) -> Result<FormValue, BadRequest> {
+        FormValue::nested(self.fields())
     }
 
     /// The file of a field; the last one, if there are several.

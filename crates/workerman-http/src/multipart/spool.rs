@@ -30,7 +30,7 @@ pub(super) async fn receive(
     let mut memory = BytesMut::new();
     let mut spool = None::<Spool>;
     let mut size = 0;
-    while let Some(data) = part.data().await? {
+    while let Some(data) = part.data().await.transpose()? {
         size += data.len() as u64;
         if let Some(spool) = &mut spool {
             spool.write(data).await?;

@@ -26,7 +26,29 @@ pub(super) enum ChunkError {
     /// It breaks the grammar.
     Malformed(&'static str),
     /// It is beyond a limit.
-    TooLarge(&'static str),
+    TooLarge {
+        /// Of what.
+        what: Part,
+        limit: usize,
+    },
+}
+
+/// What of a chunked body has a limit besides its data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    Extensions,
+    Trailers,
+    TrailerFields,
+}
+
+impl Part {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Extensions => "the extensions of chunks",
+            Self::Trailers => "the trailer section",
+            Self::TrailerFields => "the number of trailers",
+        }
+    }
 }
 
 /// What is next in a chunked body.
@@ -49,6 +71,8 @@ pub(super) struct Chunked {
     scanned: usize,
     /// Bytes of extensions so far.
     extensions: usize,
+    /// Folded lines of trailers are read, not refused.
+    folds: bool,
     limits: ChunkLimits,
 }
 
@@ -66,7 +90,13 @@ const DIGITS: usize = 16;
 
 impl Chunked {
     pub(super) fn new(limits: ChunkLimits) -> Self {
-        Self { state: State::Size, scanned: 0, extensions: 0, limits }
+        Self { state: State::Size, scanned: 0, extensions: 0, folds: false, limits }
+    }
+
+    /// As a user agent reads it: RFC 9112 section 5.2, a folded line goes on behind a space.
+    pub(super) fn unfolding(mut self) -> Self {
+        self.folds = true;
+        self
     }
 
     /// Looks at the front of the input; takes everything but data out of it.
@@ -134,15 +164,19 @@ impl Chunked {
         let from = self.scanned;
         self.scanned = input.len();
         match memchr::memchr(b'\n', &input[from..]).map(|at| from + at) {
-            Some(at) if at > most + 1 => Err(ChunkError::TooLarge("chunk extensions")),
+            Some(at) if at > most + 1 => Err(self.too_many_extensions()),
             Some(at) if input[at - 1] != b'\r' => {
                 Err(ChunkError::Malformed("a chunk size line that does not end with CR LF"))
             }
             Some(at) => Ok(Some(at - 1)),
             // One more for the CR.
-            None if input.len() > most + 1 => Err(ChunkError::TooLarge("chunk extensions")),
+            None if input.len() > most + 1 => Err(self.too_many_extensions()),
             None => Ok(None),
         }
+    }
+
+    fn too_many_extensions(&self) -> ChunkError {
+        ChunkError::TooLarge { what: Part::Extensions, limit: self.limits.extensions }
     }
 
     /// `chunk-size [ chunk-ext ]`.
@@ -158,7 +192,7 @@ impl Chunked {
         }
         self.extensions += line.len() - digits;
         if self.extensions > self.limits.extensions {
-            return Err(ChunkError::TooLarge("chunk extensions"));
+            return Err(self.too_many_extensions());
         }
         check_extensions(&line[digits..])?;
         Ok(size)
@@ -197,10 +231,14 @@ impl Chunked {
             }
         }
         if end.is_none() && input.len() >= most {
-            return Err(ChunkError::TooLarge("the trailer section"));
+            return Err(ChunkError::TooLarge { what: Part::Trailers, limit: self.limits.trailers });
         }
         let Some(end) = end else { return Ok(Chunk::Need(1)) };
-        let trailers = parse_trailers(&input[..end], self.limits.fields)?;
+        let section = &input[..end];
+        let trailers = match self.folds.then(|| unfold(section)).flatten() {
+            Some(section) => parse_trailers(&section, self.limits.fields),
+            None => parse_trailers(section, self.limits.fields),
+        }?;
         input.advance(end);
         self.state = State::Done;
         Ok(Chunk::End((!trailers.is_empty()).then_some(trailers)))
@@ -319,13 +357,39 @@ pub(super) fn may_trail(name: &str) -> bool {
     !FORBIDDEN.contains(&name)
 }
 
+/// A trailer section with a space in place of each fold; `None` if there is none. What a fold would begin with is none
+/// without a field before it.
+fn unfold(section: &[u8]) -> Option<Vec<u8>> {
+    let is_fold = |three: &[u8]| matches!(three, [b'\r', b'\n', b' ' | b'\t']);
+    let first = section.windows(3).position(is_fold)?;
+    let mut unfolded = Vec::with_capacity(section.len());
+    let (begin, mut rest) = section.split_at(first);
+    unfolded.extend_from_slice(begin);
+    while let Some((byte, behind)) = rest.split_first() {
+        if rest.get(..3).is_some_and(is_fold) {
+            let blanks = rest[2..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            rest = &rest[2 + blanks..];
+            while let Some(b' ' | b'\t') = unfolded.last() {
+                unfolded.pop();
+            }
+            unfolded.push(b' ');
+        } else {
+            unfolded.push(*byte);
+            rest = behind;
+        }
+    }
+    Some(unfolded)
+}
+
 /// A complete trailer section; forbidden fields are dropped.
 fn parse_trailers(section: &[u8], most: usize) -> Result<Headers, ChunkError> {
     let mut slots = vec![httparse::EMPTY_HEADER; most];
     let fields = match httparse::parse_headers(section, &mut slots) {
         Ok(httparse::Status::Complete((_, fields))) => fields,
         Ok(httparse::Status::Partial) => return Err(ChunkError::Malformed("an invalid trailer section")),
-        Err(httparse::Error::TooManyHeaders) => return Err(ChunkError::TooLarge("the number of trailers")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(ChunkError::TooLarge { what: Part::TrailerFields, limit: most });
+        }
         Err(_) => return Err(ChunkError::Malformed("an invalid trailer field")),
     };
     let mut trailers = Headers::new();

@@ -44,7 +44,7 @@ impl Download {
         let (framed, left) = match framing {
             Framing::None => (Framed::Length(0), Some(0)),
             Framing::Length(length) => (Framed::Length(length), Some(length)),
-            Framing::Chunked => (Framed::Chunked(Chunked::new(limits.clone())), None),
+            Framing::Chunked => (Framed::Chunked(Chunked::new(limits.clone()).unfolding()), None),
             Framing::Close => (Framed::Close, None),
         };
         let (feed, incoming) = channel(left, waker.clone());
@@ -134,8 +134,6 @@ impl Download {
 fn chunk_error(error: ChunkError) -> Error {
     match error {
         ChunkError::Malformed(reason) => Error::Response(reason),
-        ChunkError::TooLarge(_) => {
-            Error::Response("extensions or trailers of a chunked body beyond their limit")
-        }
+        ChunkError::TooLarge { what, limit } => Error::Limit { what: what.name(), limit: limit as u64 },
     }
 }

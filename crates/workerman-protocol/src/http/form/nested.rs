@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::super::BadRequest;
-use super::Pairs;
 
 /// Most variables of a query or a form with nested names: 1000.
 pub const MAX_VARIABLES: usize = 1000;
@@ -44,6 +43,17 @@ pub enum FormValue {
 }
 
 impl FormValue {
+    /// Reads pairs of names and values into one map, as [`Request::php_query`](super::super::Request::php_query) does with
+    /// those of a query.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn nested<N: AsRef<str>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, BadRequest> {
+        nest(pairs)
+    }
+
     /// The text, if it is one.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -98,13 +108,15 @@ impl serde::Serialize for FormValue {
 }
 
 /// Reads all pairs into one map.
-pub(in super::super) fn nest(pairs: Pairs<'_>) -> Result<FormValue, BadRequest> {
+pub(in super::super) fn nest<N: AsRef<str>, V: Into<String>>(
+    pairs: impl IntoIterator<Item = (N, V)>,
+) -> Result<FormValue, BadRequest> {
     let mut forest = Forest::default();
-    for (count, (name, value)) in pairs.enumerate() {
+    for (count, (name, value)) in pairs.into_iter().enumerate() {
         if count == MAX_VARIABLES {
             return Err(BadRequest::TooMany { what: "variables", limit: MAX_VARIABLES });
         }
-        forest.put(&name, value.into_owned())?;
+        forest.put(name.as_ref(), value.into())?;
     }
     Ok(forest.join())
 }

@@ -5,7 +5,7 @@ use std::task::Waker;
 use bytes::BytesMut;
 
 use super::super::body::{Feed, Room, channel};
-use super::super::chunked::{Chunk, ChunkError, Chunked};
+use super::super::chunked::{Chunk, ChunkError, Chunked, Part};
 use super::super::parse::{Framing, Refusal, refuse};
 use super::super::{Body, BodyError, Error, Headers, Request, RequestHead};
 use super::config::Config;
@@ -125,7 +125,7 @@ impl Receiving {
     }
 
     /// Takes what is there of the body; `Ok(true)` when it is complete.
-    fn advance(&mut self, input: &mut BytesMut) -> Result<Step, Refusal> {
+    fn advance(&mut self, input: &mut BytesMut) -> Result<Step, Broken> {
         loop {
             let ready = match &mut self.left {
                 Left::Length(0) => return Ok(Step::Complete(None)),
@@ -145,13 +145,13 @@ impl Receiving {
                     }
                     ready
                 }
-                Left::Chunked(chunked) => match chunked.next(input).map_err(refusal)? {
+                Left::Chunked(chunked) => match chunked.next(input)? {
                     Chunk::End(trailers) => return Ok(Step::Complete(trailers)),
                     Chunk::Need(more) => {
                         if let To::Memory { limit, collected, .. } = &self.to {
                             // What was announced meets the limit before it is waited for.
                             if chunked.announced() > (limit - collected.len()) as u64 {
-                                return Err(refuse(413, "the body is too long"));
+                                return Err(Broken::too_long(*limit));
                             }
                             return Ok(Step::Need(more));
                         }
@@ -175,7 +175,7 @@ impl Receiving {
             match &mut self.to {
                 To::Memory { limit, collected, .. } => {
                     if taken > *limit - collected.len() {
-                        return Err(refuse(413, "the body is too long"));
+                        return Err(Broken::too_long(*limit));
                     }
                     collected.extend_from_slice(&input.split_to(taken));
                 }
@@ -200,11 +200,36 @@ enum Step {
     Full,
 }
 
-fn refusal(error: ChunkError) -> Refusal {
-    match error {
-        ChunkError::Malformed(reason) => refuse(400, reason),
-        ChunkError::TooLarge("chunk extensions") => refuse(413, "too many bytes of chunk extensions"),
-        ChunkError::TooLarge(reason) => refuse(431, reason),
+/// Why a body is refused, and what its reader is told.
+struct Broken {
+    refusal: Refusal,
+    reader: BodyError,
+}
+
+impl Broken {
+    fn too_long(limit: usize) -> Self {
+        let reader = BodyError::TooLarge { limit: limit as u64 };
+        Self { refusal: refuse(413, "the body is too long"), reader }
+    }
+}
+
+impl From<ChunkError> for Broken {
+    fn from(error: ChunkError) -> Self {
+        let refusal = match error {
+            ChunkError::Malformed(reason) => refuse(400, reason),
+            ChunkError::TooLarge { what: Part::Extensions, .. } => {
+                refuse(413, "too many bytes of chunk extensions")
+            }
+            ChunkError::TooLarge { what, .. } => refuse(431, what.name()),
+        };
+        let reader = match error {
+            ChunkError::Malformed(reason) => BodyError::Malformed(reason),
+            ChunkError::TooLarge { what: Part::Extensions, limit } => {
+                BodyError::TooLarge { limit: limit as u64 }
+            }
+            ChunkError::TooLarge { what, .. } => BodyError::Malformed(what.name()),
+        };
+        Self { refusal, reader }
     }
 }
 
@@ -246,11 +271,8 @@ impl Http {
                 }
                 Ok(Received::Blocked)
             }
-            Err(refusal) => {
-                receiving.fail(match refusal.status {
-                    400 => BodyError::Malformed(refusal.reason),
-                    _ => BodyError::TooLarge { limit: 0 },
-                });
+            Err(Broken { refusal, reader }) => {
+                receiving.fail(reader);
                 self.refuse_body(refusal, cx).map(Received::Refused)
             }
         }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::Pairs;
 use super::*;
 
 fn read(encoded: &str) -> Result<FormValue, BadRequest> {
