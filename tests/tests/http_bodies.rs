@@ -641,7 +641,9 @@ fn nobody_waits_for_a_slow_body() {
     let handled = Arc::new(AtomicUsize::new(0));
     let counts = Arc::clone(&handled);
     let ground = Ground::perfect();
-    let worker = admitting(ground.worker(), 10_000).on_message_async(async move |_, mut request: Request| {
+    let patient = Http::new().min_body_rate(0, Duration::ZERO);
+    let worker = ground.worker().protocol(patient);
+    let worker = admitting(worker, 10_000).on_message_async(async move |_, mut request: Request| {
         counts.fetch_add(1, Ordering::SeqCst);
         match request.path() {
             "/stream" => Ok(Response::text(told(&read(request.body_mut()).await?))),

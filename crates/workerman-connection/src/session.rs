@@ -140,6 +140,8 @@ struct Times {
     leave_by: Option<Instant>,
     /// Until when an answer may stand still that the end waits for.
     stands_until: Option<Instant>,
+    /// When a linger ends, whatever arrives.
+    lingers_until: Option<Instant>,
     /// How much was in the buffer that was lent last.
     lent: usize,
     /// Why it ends, once it does.
@@ -289,6 +291,18 @@ impl<P: Protocol> Session<P> {
             self.stage = Stage::Lingering;
             self.since = now + settings.linger;
         }
+    }
+
+    /// Bytes have arrived after the end: the peer is still sending, and has not read the last words (RFC 9112 section 9.6).
+    pub fn lingers_on(&mut self, settings: &Settings, now: Instant) {
+        if self.stage != Stage::Lingering {
+            return;
+        }
+        // Most peers say nothing here: what bounds it is noted when one does.
+        let longest = settings.linger_limit.saturating_sub(settings.linger);
+        let until = self.since + longest;
+        let limit = *self.times.get_or_insert_default().lingers_until.get_or_insert(until);
+        self.since = self.since.max(limit.min(now + settings.linger));
     }
 
     /// Over, at once. Keeps the reason of an end that had begun.

@@ -36,8 +36,11 @@ pub struct Settings {
     pub write_timeout: Option<Duration>,
     /// How long a protocol's closing handshake may take, where it has one; default 5 s.
     pub close_timeout: Duration,
-    /// How long a closed connection reads on, so that its last bytes are not lost to a reset; default 1 s.
+    /// How long a closed connection reads on, so that its last bytes are not lost to a reset; default 1 s, anew with each
+    /// arrival of bytes.
     pub linger: Duration,
+    /// How long it reads on at most, whatever arrives; default 30 s, at least [`linger`](Self::linger).
+    pub linger_limit: Duration,
     /// Most messages of one connection that are handled in one turn; default 256. The rest waits for the next turn.
     pub messages_per_turn: usize,
     /// Most undecoded bytes that are kept while a handler is suspended or the protocol is blocked; default 64 KiB.
@@ -59,6 +62,7 @@ impl Default for Settings {
             write_timeout: Some(Duration::from_secs(30)),
             close_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(1),
+            linger_limit: Duration::from_secs(30),
             messages_per_turn: 256,
             read_ahead: 64 * 1024,
         }

@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(75);
 /// reads steadily and slowly must not be taken for one that has stopped.
 const SLOW_READER: Duration = Duration::from_secs(300);
 
-/// How long a refused client that goes on sending is listened to, so that it gets the refusal and no reset: 5 s.
+/// How long a refused client may be silent that is listened to, so that it gets the refusal and no reset: 5 s.
 const LINGER: Duration = Duration::from_secs(5);
 
 impl Worker<Http> {
@@ -33,7 +33,7 @@ impl Worker<Http> {
     /// (an error becomes a 500 without its text, or a 4xx if it is one of the request's), or nothing, if it keeps the right to answer later ([`Request::reply`]).
     /// Silent connections are closed after 75 s ([`idle_timeout`](Self::idle_timeout)), and those of clients that take
     /// nothing of their answer after 5 minutes ([`Settings::write_timeout`]); one that is refused while it sends is
-    /// listened to for 5 s more ([`Settings::linger`]).
+    /// listened to until it is silent for 5 s ([`Settings::linger`]), for at most 30 s.
     ///
     /// # Examples
     /// ```no_run

@@ -108,6 +108,9 @@ impl<P: Protocol> Endpoint<P> {
             }
             return next;
         }
+        if arrived {
+            self.session.lingers_on(&self.conn.0.service.settings, env.now);
+        }
         self.session.watch(arrived, handled, self.busy(), env.now);
         self.rest(data, need, io, &mut next);
         next

@@ -225,6 +225,35 @@ fn the_way_from_open_to_closed() {
 }
 
 #[test]
+fn a_linger_goes_on_while_the_peer_sends_but_not_for_ever() {
+    let mut rig = Rig::open(Probe::default());
+    rig.settings.linger_limit = 3 * SECOND;
+    rig.session.lingers_on(&rig.settings, rig.now);
+    assert_eq!(rig.session.phase(), Phase::Open);
+    rig.session.flush_and_close(CloseReason::Local);
+    let began = rig.now;
+    rig.session.lingers(&rig.settings, rig.now);
+    let mut until = Vec::new();
+    for _ in 0..6 {
+        rig.now += SECOND / 2;
+        rig.session.lingers_on(&rig.settings, rig.now);
+        let Phase::Lingering { until: at } = rig.session.phase() else { panic!("it lingers") };
+        until.push((at - began).as_millis());
+    }
+    assert_eq!(until, [1500, 2000, 2500, 3000, 3000, 3000]);
+    assert_eq!(rig.expired(), Some(Expired::Linger));
+    // A limit that is less than the time itself shortens nothing.
+    let mut rig = Rig::open(Probe::default());
+    rig.settings.linger_limit = Duration::ZERO;
+    rig.session.flush_and_close(CloseReason::Local);
+    rig.session.lingers(&rig.settings, rig.now);
+    let until = rig.now + SECOND;
+    rig.now += SECOND / 2;
+    rig.session.lingers_on(&rig.settings, rig.now);
+    assert_eq!(rig.session.phase(), Phase::Lingering { until });
+}
+
+#[test]
 fn a_handshake_can_fail() {
     let mut rig = Rig::new(Probe::default(), true);
     let until = rig.now + SECOND;

@@ -9,13 +9,14 @@
 //! ```
 //! This file is the state machine. `config` holds the settings, `receive` reads bodies, `answer` begins answers and
 //! pumps their bodies, `fit` says which can be sent, `fault` whose fault
-//! an error is, `write` knows the bytes of a head.
+//! an error is, `pace` how slow a client may be, `write` knows the bytes of a head.
 
 mod access;
 mod answer;
 mod config;
 mod fault;
 mod fit;
+mod pace;
 mod receive;
 #[cfg(all(test, feature = "testing"))]
 mod tests;

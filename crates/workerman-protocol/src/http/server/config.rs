@@ -1,6 +1,7 @@
 //! The settings of a server's connections: shared by all of them, changed only while a worker is built.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -10,6 +11,7 @@ use super::super::coding::Compression;
 use super::super::parse::Limits;
 use super::super::{RequestHead, Response};
 use super::access::OnAccess;
+use super::pace::Rate;
 use super::{Access, Http, Scan};
 
 /// What becomes of a request whose head is complete and whose body has not been decoded.
@@ -31,6 +33,7 @@ pub(super) struct Config {
     pub(super) limits: Limits,
     pub(super) chunks: ChunkLimits,
     pub(super) max_body: usize,
+    pub(super) body_rate: Option<Rate>,
     pub(super) pipeline: usize,
     pub(super) max_requests: Option<u32>,
     pub(super) connect: bool,
@@ -71,6 +74,7 @@ impl Http {
             limits: Limits { line: 8 * 1024, head: 16 * 1024, fields: 100 },
             chunks: ChunkLimits { extensions: 16 * 1024, trailers: 16 * 1024, fields: 100 },
             max_body: crate::DEFAULT_MAX_MESSAGE,
+            body_rate: Some(Rate { bytes: 240, grace: Duration::from_secs(30) }),
             pipeline: 1,
             max_requests: None,
             connect: false,
@@ -132,6 +136,19 @@ impl Http {
     #[doc(alias = "maxPackageSize")]
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.config().max_body = bytes;
+        self
+    }
+
+    /// How slowly a body may arrive: the time that the server has waited for it is at most `grace`, and one second more for
+    /// each `bytes_per_second` bytes of it; default 240 bytes per second, after 30 s. Beyond: 408, or the end of the
+    /// connection where an answer has begun.
+    ///
+    /// A client that sends a byte now and then makes progress, and would hold its connection for ever. What counts is the
+    /// mean from the beginning, and only the time in which it was the client's turn: not that in which nobody reads a
+    /// streamed body. A rate of 0 is none.
+    #[must_use]
+    pub fn min_body_rate(mut self, bytes_per_second: u32, grace: Duration) -> Self {
+        self.config().body_rate = (bytes_per_second > 0).then_some(Rate { bytes: bytes_per_second, grace });
         self
     }
 

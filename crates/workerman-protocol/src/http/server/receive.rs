@@ -9,6 +9,7 @@ use super::super::chunked::{Chunk, ChunkError, Chunked, Part};
 use super::super::parse::{Framing, Refusal, refuse};
 use super::super::{Body, BodyError, Error, Headers, Request, RequestHead};
 use super::config::Config;
+use super::pace::Pace;
 use super::{Exchange, Http, Stage};
 use crate::{Context, Decoded, take};
 
@@ -26,6 +27,7 @@ pub(super) struct Receiving {
     expects: bool,
     /// Bytes that were thrown away.
     drained: u64,
+    pace: Pace,
 }
 
 enum Left {
@@ -58,7 +60,7 @@ impl Receiving {
             Framing::Length(length) => Left::Length(length),
             Framing::Chunked => Left::Chunked(Chunked::new(config.chunks.clone())),
         };
-        Self { left, to, expects, drained: 0 }
+        Self { left, to, expects, drained: 0, pace: Pace::default() }
     }
 
     pub(super) fn buffered(
@@ -240,9 +242,13 @@ impl Http {
         input: &mut BytesMut,
         cx: &mut Context<'_, Self>,
     ) -> Result<Received, Error> {
-        let alone = self.is_alone();
+        let (alone, rate, now) = (self.is_alone(), self.config.body_rate, cx.now());
         let Some(receiving) = self.receiving() else { return Ok(Received::Complete) };
         let before = input.len();
+        if rate.is_some_and(|rate| !receiving.pace.arrived(before, now, rate)) {
+            receiving.fail(BodyError::Timeout);
+            return self.refuse_body(refuse(408, "the body came too slowly"), cx).map(Received::Refused);
+        }
         let step = receiving.advance(input);
         let nothing = input.is_empty() && before == 0;
         match step {
@@ -260,9 +266,14 @@ impl Http {
                         cx.reply().put_slice(CONTINUE);
                     }
                 }
+                if let Some(receiving) = self.receiving() {
+                    let its_turn = alone && !receiving.waits();
+                    receiving.pace.waits(input.len(), its_turn.then_some(now));
+                }
                 Ok(Received::Need(more))
             }
             Ok(Step::Full) => {
+                receiving.pace.waits(input.len(), None);
                 if receiving.room() == Room::Deaf
                     && self.front.is_some_and(|front| front.stage == Stage::Answered)
                 {
