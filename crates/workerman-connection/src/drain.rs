@@ -1,7 +1,7 @@
 //! How a loop ends: gracefully, by a drain, or at once.
 
 use std::mem::take;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use workerman_event::{Backend, ListenerId, Token};
 
@@ -15,6 +15,33 @@ pub(super) struct Drain {
     pub(super) until: Instant,
     pub(super) result: Drained,
     done: Vec<Box<dyn FnOnce(Drained)>>,
+    /// Connections that have not been told yet, the next one last.
+    waiting: Vec<Token>,
+    /// When some of them are told.
+    next: Instant,
+    /// How many.
+    slice: usize,
+}
+
+/// So many connections are told at a time, or more if there are too many for that: whoever is told may come back somewhere
+/// else, and ten thousand should not do so in one instant.
+const SLICE: usize = 64;
+
+/// The time between slices. All are told within half of the drain, so that they can answer in the other half.
+const STEP: Duration = Duration::from_millis(10);
+
+impl Drain {
+    /// Spreads what is left over the time that is left.
+    fn pace(&mut self, now: Instant) {
+        let steps = (self.until.saturating_duration_since(now) / 2).as_millis() / STEP.as_millis();
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
+        self.slice = self.waiting.len().div_ceil(steps).max(SLICE);
+    }
+
+    /// When it has something to do.
+    pub(super) fn deadline(&self) -> Instant {
+        if self.waiting.is_empty() { self.until } else { self.until.min(self.next) }
+    }
 }
 
 impl Listening {
@@ -41,19 +68,37 @@ impl Slots {
     ) {
         self.unlisten_all(io);
         if let Some(drain) = &mut self.drain {
-            // Everybody has been told already; the sooner end holds.
+            // Everybody is told already, or will be; the sooner end holds.
             drain.until = drain.until.min(until);
             drain.done.push(done);
+            drain.pace(io.now());
             return;
         }
-        self.drain = Some(Drain { until, result: Drained::default(), done: vec![done] });
+        let now = io.now();
+        let mut waiting = self.tokens();
+        waiting.reverse();
+        let mut drain =
+            Drain { until, result: Drained::default(), done: vec![done], waiting, next: now, slice: 0 };
+        drain.pace(now);
+        self.drain = Some(drain);
         let dials: Vec<_> = self.dials.keys().copied().collect();
         for dial in dials {
             self.step_dial(io, dial, crate::client::DialEvent::Cancel(CloseReason::Shutdown));
         }
-        let now = io.now();
-        for id in self.tokens() {
-            self.drive(io, id, now, |endpoint, io, env| endpoint.goodbye(until, io, env));
+        self.say_goodbyes(io, now);
+    }
+
+    /// Tells those connections whose turn it is.
+    pub(super) fn say_goodbyes<B: Backend>(&mut self, io: &mut B, now: Instant) {
+        while let Some(drain) =
+            self.drain.as_mut().filter(|drain| !drain.waiting.is_empty() && drain.next <= now)
+        {
+            let until = drain.until;
+            drain.next += STEP;
+            let rest = drain.waiting.len().saturating_sub(drain.slice);
+            for id in drain.waiting.split_off(rest).into_iter().rev() {
+                self.drive(io, id, now, |endpoint, io, env| endpoint.goodbye(until, io, env));
+            }
         }
     }
 

@@ -66,6 +66,7 @@ impl Slots {
         while let Some(dial) = self.dial_deadlines.pop_due(now) {
             self.step_dial(io, dial, crate::client::DialEvent::Time);
         }
+        self.say_goodbyes(io, now);
         if self.drain.as_ref().is_some_and(|drain| now >= drain.until) {
             self.cut_all(io, &CloseReason::Shutdown);
             self.end_drain();

@@ -369,7 +369,7 @@ impl Slots {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let timers = self.local.timers.borrow().next();
-        let drain = self.drain.as_ref().map(|drain| drain.until);
+        let drain = self.drain.as_ref().map(Drain::deadline);
         let connections = sooner(self.deadlines.next(), self.dial_deadlines.next());
         sooner(sooner(timers, drain), connections)
     }
