@@ -424,7 +424,10 @@ impl<P: Protocol> Drive for Endpoint<P> {
         match self.session.expired(env.now, settings, handshake, busy) {
             None => {}
             Some(Expired::Tick) => {
+                // What is not read because of us must not look like silence of the peer.
+                let handling = std::mem::replace(&mut self.handling, self.handling || busy);
                 let ticked = self.ask_outside(env, Session::tick);
+                self.handling = handling;
                 if let Err(error) = ticked {
                     self.fail(&Error::Protocol(error.into()), CloseReason::Protocol, env);
                 }

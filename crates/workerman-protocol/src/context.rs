@@ -209,7 +209,8 @@ impl<'a, P: Protocol> Context<'a, P> {
         self.waited.saturating_add(self.reply.len())
     }
 
-    /// Whether the handler of a message is running or suspended: it may still return an answer.
+    /// Whether the handler of a message is running or suspended: it may still return an answer. In [`Protocol::tick`] also
+    /// whether the peer may have sent what is not read for other reasons of this side (paused, too much is queued).
     pub fn handling(&self) -> bool {
         self.handling
     }

@@ -57,8 +57,10 @@ impl Core {
     pub(super) fn fail<P: Side>(&mut self, error: Error, cx: &mut Context<'_, P>) -> Error {
         self.forget();
         self.bits |= OVER;
-        if let Some(code) = error.close_code() {
-            self.leave(code, &error.to_string(), cx);
+        match error.close_code() {
+            Some(code) => self.leave(code, &error.to_string(), cx),
+            // RFC 6455 section 7.1.5: nobody is there to be told.
+            None => self.remember(CloseCode::ABNORMAL.get(), &error.to_string(), false, false),
         }
         error
     }

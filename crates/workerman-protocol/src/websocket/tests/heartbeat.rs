@@ -20,7 +20,8 @@ fn pings_after_silence_and_ends_without_an_answer() {
     assert_eq!(harness.error(), Some(&Error::NoPong));
     // Nobody is there to be told, and 1000 would be a lie.
     assert!(harness.output().is_empty());
-    assert_eq!(harness.protocol().farewell(), None);
+    let text = "the peer did not answer a ping in time";
+    assert_eq!(farewell(&harness), (1006, text.into(), false, false));
 }
 
 #[test]
