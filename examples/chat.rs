@@ -29,7 +29,9 @@ fn main() -> workerman::Result<()> {
             let asks: Value = serde_json::from_slice(message.as_bytes()).unwrap_or_default();
             match (conn.get::<Name>(), asks["join"].as_str(), asks["say"].as_str()) {
                 (None, Some(name), _) => join(conn, name.trim()),
-                (Some(name), _, Some(text)) => tell_all(conn, json!({"said": {"from": name.0, "text": text}})),
+                (Some(name), _, Some(text)) => {
+                    tell_all(conn, json!({"said": {"from": name.0, "text": text}}))
+                }
                 _ => Ok(()),
             }
         })

@@ -157,10 +157,15 @@ pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
 
 /// Waits; other connections are served meanwhile.
 ///
+/// In a loop, and wherever else tokio keeps time: in `block_on`, in a task of a tokio runtime.
+///
 /// # Errors
-/// [`Error::NoLoop`] outside of an event loop's thread.
+/// [`Error::NoLoop`] where nothing keeps time.
+///
+/// # Panics
+/// In a tokio runtime that was built without its timer.
 pub async fn sleep(duration: Duration) -> Result<(), Error> {
-    if current().is_none() {
+    if current().is_none() && tokio::runtime::Handle::try_current().is_err() {
         return Err(Error::NoLoop);
     }
     tokio::time::sleep(duration).await;

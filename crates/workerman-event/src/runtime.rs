@@ -10,6 +10,9 @@ pub use tokio::task::JoinHandle;
 ///
 /// Tasks that were [spawned](spawn) and are not finished by then are dropped.
 ///
+/// What the future results in comes within the `Result` of this call. If that is a `Result` itself, both are to be looked
+/// at: `block_on(work())??`, or `block_on(work())?` where the inner one is what is returned.
+///
 /// # Errors
 /// `InvalidInput` when the thread is inside a tokio runtime already; otherwise what the system says when the runtime
 /// cannot be built (no file descriptor left).

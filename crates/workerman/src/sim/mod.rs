@@ -33,7 +33,7 @@
 //! - tokio's `select!` without `biased`, which draws its own random numbers;
 //! - the iteration order of a `HashMap` with the standard hasher, and the order of addresses in memory;
 //! - threads and `spawn_blocking`: they run in real time, while the clock stands still;
-//! - `tokio::spawn` in a worker: such a task runs, but belongs to no loop, so that timers and clients answer
+//! - `tokio::spawn` in a worker: such a task runs, but belongs to no loop, so that [`Timer`](crate::Timer) and clients answer
 //!   [`NoLoop`](crate::ConnectionError::NoLoop) there. [`workerman::spawn`](crate::spawn) is simulated whole;
 //! - files, the environment, the system's clock and random numbers; real sockets panic, for want of an I/O driver;
 //! - [`Connection::id`](crate::Connection::id), which counts over the whole process, so over all runs in it.
