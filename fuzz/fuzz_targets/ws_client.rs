@@ -53,11 +53,14 @@ fuzz_target!(|input: Input| {
     assert!(!transcript.finished);
     // What it has said can be read, and says what it should.
     let said = read(&transcript.output, true);
-    assert_eq!(said.end, match expected.end {
-        End::Clean | End::Truncated => End::Clean,
-        End::Closed(code) => End::Closed(code),
-        End::Broken(code) => End::Closed(Some(code)),
-    });
+    assert_eq!(
+        said.end,
+        match expected.end {
+            End::Clean | End::Truncated => End::Clean,
+            End::Closed(code) => End::Closed(code),
+            End::Broken(code) => End::Closed(Some(code)),
+        }
+    );
 
     let sent: Vec<Outgoing> = expected
         .seen

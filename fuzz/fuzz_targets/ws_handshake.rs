@@ -104,7 +104,11 @@ fn server(input: &Input) {
     if open.is_some() {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let head = text.split("\r\n\r\n").next().unwrap_or_default();
-        assert!(head.starts_with("GET ") && has(head, "upgrade", "websocket") && has(head, "connection", "upgrade"));
+        assert!(
+            head.starts_with("GET ")
+                && has(head, "upgrade", "websocket")
+                && has(head, "connection", "upgrade")
+        );
         assert!(has(head, "sec-websocket-version", "13"));
     }
 }
@@ -124,7 +128,10 @@ fn client(input: &Input) {
         let open = opened(&mut harness);
         if open.is_some() {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            assert!(has(&text, "upgrade", "websocket") && has(&text, "sec-websocket-accept", key.answer().as_str()));
+            assert!(
+                has(&text, "upgrade", "websocket")
+                    && has(&text, "sec-websocket-accept", key.answer().as_str())
+            );
         }
         harness.eof();
         (open, harness.error().map(ToString::to_string))
@@ -132,6 +139,4 @@ fn client(input: &Input) {
     assert_eq!(run(usize::from(input.cut)), run(0), "cut");
 }
 
-fuzz_target!(|input: Input| {
-    if input.client { client(&input) } else { server(&input) }
-});
+fuzz_target!(|input: Input| { if input.client { client(&input) } else { server(&input) } });

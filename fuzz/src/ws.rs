@@ -233,7 +233,9 @@ fn close(payload: &[u8]) -> End {
     };
     let code = u16::from_be_bytes(*code);
     match code {
-        1000..=1003 | 1007..=1014 | 3000..=4999 if std::str::from_utf8(reason).is_ok() => End::Closed(Some(code)),
+        1000..=1003 | 1007..=1014 | 3000..=4999 if std::str::from_utf8(reason).is_ok() => {
+            End::Closed(Some(code))
+        }
         1000..=1003 | 1007..=1014 | 3000..=4999 => End::Broken(1007),
         _ => End::Broken(1002),
     }
