@@ -425,7 +425,8 @@ impl<P: Protocol> Drive for Endpoint<P> {
             None => {}
             Some(Expired::Tick) => {
                 // What is not read because of us must not look like silence of the peer.
-                let handling = std::mem::replace(&mut self.handling, self.handling || busy);
+                let handling = self.handling;
+                self.handling |= busy;
                 let ticked = self.ask_outside(env, Session::tick);
                 self.handling = handling;
                 if let Err(error) = ticked {
