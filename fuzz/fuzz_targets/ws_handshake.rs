@@ -99,7 +99,12 @@ fn server(input: &Input) {
     };
     let (open, output) = run(bytes.len());
     let (other, other_output) = run(usize::from(input.cut) % (bytes.len() + 1));
-    assert_eq!((&open, &output), (&other, &other_output), "cut");
+    // Of two rules that are broken the one that is named may be another one.
+    let essence = |output: &[u8]| match output {
+        [line @ .., _, _] if line.starts_with(b"HTTP/1.1 101 ") => line.to_vec(),
+        other => other[..other.len().min(12)].to_vec(),
+    };
+    assert_eq!((&open, essence(&output)), (&other, essence(&other_output)), "cut");
     assert_eq!(open.is_some(), output.starts_with(b"HTTP/1.1 101 "));
     if open.is_some() {
         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -134,7 +139,8 @@ fn client(input: &Input) {
             );
         }
         harness.eof();
-        (open, harness.error().map(ToString::to_string))
+        // The same for what is wrong with an answer.
+        (open, harness.error().map(std::mem::discriminant))
     };
     assert_eq!(run(usize::from(input.cut)), run(0), "cut");
 }

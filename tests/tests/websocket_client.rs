@@ -213,3 +213,21 @@ fn a_client_that_reconnects_does_its_handshake_again() {
         conn.close();
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn a_unix_socket_serves_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix://{}", folder.path().join("socket").display());
+    on_each(|kind| {
+        let _worker = start(kind, Worker::websocket(&address).on_message(|_, message| message));
+        let (told, tells) = channel();
+        let conn = Client::websocket(&address)
+            .on_message(move |_, message| told.send(message.to_string()).unwrap())
+            .connect()
+            .unwrap();
+        let _ = conn.send("by a file").unwrap();
+        assert_eq!(next(&tells), "by a file");
+        conn.close();
+    });
+}

@@ -127,11 +127,15 @@ fn the_callbacks_are_those_of_the_upgrade() {
                     "second"
                 }
             })
+            .on_message(|conn, _| format!("state {}", conn.state::<u32>()))
             .on_close(move |_, reason| note(&format!("close {:?}", reason.code())))
-            .upgrades();
+            .upgrades()
+            .state(7u32);
         let worker = serve(kind, &upgrades);
         let mut peer = Peer::open(worker.tcp(), "/socket", &[]);
         assert_eq!([peer.line(), peer.line()], ["first", "second"]);
+        peer.text("?");
+        assert_eq!(peer.line(), "state 7");
         worker.handle.stop();
         assert_eq!(peer.closed().0, 1001);
         let seen: Vec<_> = (0..3).map(|_| tells.recv_timeout(PATIENCE).unwrap()).collect();

@@ -38,6 +38,8 @@
 //! | `Raw` | `raw` | bytes as they come |
 //! | `Text` | `text` | lines, as `Line`: bytes that are usually text |
 //! | `Frame` | `frame` | four bytes, big-endian, with the total length; then the message |
+//! | `http::Http`, `http::HttpClient` | `http` | requests and responses, their bodies streamed |
+//! | `websocket::Websocket`, `websocket::WebsocketClient` | `websocket` | text and bytes, in frames, maybe compressed |
 //!
 //! To test one of your own, see the module `testing` (feature `testing`).
 //!

@@ -65,7 +65,7 @@ impl Worker<Websocket> {
     /// Finishes [`websocket_upgrades`](Self::websocket_upgrades): made once, shared by all requests that are upgraded.
     ///
     /// Addresses, threads, state, layer and the callbacks of the worker itself mean nothing here: those of the HTTP worker
-    /// count.
+    /// count. The connections have no `conn.worker()`: broadcast by `conn.service()`, and see [`Upgrades::state`].
     pub fn upgrades(self) -> Upgrades {
         Upgrades::of(self)
     }

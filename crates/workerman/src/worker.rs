@@ -383,6 +383,7 @@ impl<P: Protocol> Worker<P> {
 
     /// Called exactly once when a connection ends; see [`Handlers::on_close`].
     #[doc(alias = "onClose")]
+    #[doc(alias = "onWebSocketClose")]
     pub fn on_close<M, R: Outcome<P, M>>(
         mut self,
         f: impl Fn(&Connection<P>, CloseReason) -> R + Send + Sync + 'static,

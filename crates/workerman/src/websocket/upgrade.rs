@@ -1,5 +1,6 @@
 //! A request of an HTTP worker becomes a WebSocket connection.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,13 @@ impl Upgrades {
     pub(super) fn of(worker: Worker<Websocket>) -> Self {
         let (protocol, service) = worker.into_service();
         Self { protocol, service: Arc::new(service) }
+    }
+
+    /// Sets what connections reach by `conn.state()`; only the first call counts.
+    #[must_use]
+    pub fn state<S: Any + Send + Sync>(self, state: S) -> Self {
+        self.service.set_state(Arc::new(state));
+        self
     }
 
     /// The connections: to count them, walk over them, send to them.
