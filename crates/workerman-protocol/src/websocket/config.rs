@@ -100,6 +100,9 @@ macro_rules! settings {
             }
 
             /// Compresses messages, if the peer agrees (permessage-deflate, RFC 7692); default off. `None` for off again.
+            ///
+            /// What is sent before the connection is open, in fragments, or as a control frame is never compressed. What it
+            /// costs is told in [`deflate`](super::deflate).
             #[must_use]
             pub fn compress(self, settings: impl Into<Option<Deflate>>) -> Self {
                 let settings = settings.into();
