@@ -59,6 +59,9 @@ impl<P: Protocol> Connection<P> {
 
     /// Queues what [`Protocol::encode_shared`] made of a message.
     pub(crate) fn send_shared(&self, shared: &protocol::Shared) -> Result<Sent, SendError<P::Error>> {
+        if let Some(sent) = self.0.note(shared) {
+            return Ok(sent);
+        }
         self.0.push(shared.len(), |sending, out| P::append_shared(sending, shared, out))
     }
 

@@ -15,6 +15,7 @@ use crate::remote::Remote;
 /// The socket of an endpoint.
 pub(crate) trait Io {
     fn send(&mut self, out: &mut Outbox) -> io::Result<usize>;
+    fn send_slice(&mut self, bytes: &[u8]) -> io::Result<usize>;
     fn set_read(&mut self, on: bool);
     fn lend(&mut self, buffer: Vec<u8>);
     fn reclaim(&mut self) -> Option<Vec<u8>>;

@@ -6,6 +6,7 @@
 //! handles and lets the loop in. The phases are the session's, the queue is `shared`'s.
 
 mod batch;
+mod quick;
 mod says;
 mod switch;
 
@@ -409,6 +410,9 @@ impl<P: Protocol> Drive for Endpoint<P> {
     }
 
     fn stirred(&mut self, io: &mut dyn Io, env: &mut Env<'_>) -> Next {
+        if let Some(next) = self.write_queued(io, env) {
+            return next;
+        }
         self.blocked_decode = false;
         self.batch(None, io, env)
     }

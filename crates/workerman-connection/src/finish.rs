@@ -12,7 +12,7 @@ use crate::endpoint::{Ending, Endpoint};
 use crate::outcome::Settled;
 use crate::panics::{dispose, dispose_all, guard, guarded};
 use crate::session::Phase;
-use crate::shared::{CLOSED, CROSSED, FINISHED, FREE, QUEUED, SHUT, Shared, WISHED, bump};
+use crate::shared::{CLOSED, CROSSED, FINISHED, FREE, LOGGED, QUEUED, SHUT, Shared, WISHED, bump};
 use crate::{CloseReason, Error};
 
 impl<P: Protocol> Endpoint<P> {
@@ -58,7 +58,7 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// Writes, unless replies are held back; returns how much.
-    fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<usize, ()> {
+    pub(super) fn write(&mut self, io: &mut dyn Io, env: &mut Env<'_>, hold: bool) -> Result<usize, ()> {
         if self.session.phase() == Phase::Closed {
             // It was reset, and what was queued before is lost: what would come behind that must not go out without it.
             self.session.pending().clear(0);
@@ -125,7 +125,7 @@ impl<P: Protocol> Endpoint<P> {
         }
     }
 
-    fn wrote(&mut self, written: usize, env: &Env<'_>) {
+    pub(super) fn wrote(&mut self, written: usize, env: &Env<'_>) {
         if self.closing && written > 0 {
             let grace = self.closing_grace();
             self.session.stand_until(env.now + grace);
@@ -135,7 +135,7 @@ impl<P: Protocol> Endpoint<P> {
     }
 
     /// Tells the handles and the loop how much is queued; notices a drain.
-    fn account(&mut self, env: &mut Env<'_>) {
+    pub(super) fn account(&mut self, env: &mut Env<'_>) {
         let queued = self.queued();
         let shared = &self.conn.0;
         if queued > self.accounted {
@@ -236,6 +236,9 @@ impl<P: Protocol> Endpoint<P> {
         self.announce(env);
         self.give_up_held();
         let shared = &self.conn.0;
+        if shared.flags() & LOGGED != 0 {
+            shared.unlog(&mut shared.lock());
+        }
         // A client that connects again sends then what it had not begun to send; a stateful encoder begins anew.
         let keep = self.dialer().is_some() && Shared::<P>::STATELESS;
         let counted = if keep {

@@ -29,6 +29,7 @@ mod endpoint;
 mod error;
 mod event_loop;
 mod extensions;
+mod fanout;
 mod finish;
 mod half;
 mod handlers;

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use workerman_protocol::{Outbox, Protocol};
 
 use crate::cork::{CORK, Cork, is_corked};
-use crate::shared::{CROSSED, Core, End, FINISHED, FREE, HELD, QUEUED, SHUT, Shared, bits_of};
+use crate::shared::{CROSSED, Core, End, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, bits_of};
 use crate::{SendError, Sent};
 
 impl<P: Protocol> Shared<P> {
@@ -166,6 +166,9 @@ impl<P: Protocol> Shared<P> {
         if flags & SHUT != 0 {
             drop(core);
             return Err(self.shut());
+        }
+        if flags & LOGGED != 0 {
+            self.unlog(&mut core);
         }
         let Core { sending, out, counted, held, .. } = &mut *core;
         let base = self.pending.load(Ordering::Relaxed);

@@ -239,6 +239,14 @@ impl<P: Protocol> Session<P> {
         self.pending.len()
     }
 
+    /// Whether it is open, and nothing waits: no input, no output, no end.
+    pub fn is_quiet(&self) -> bool {
+        self.stage == Stage::Open
+            && self.input.is_empty()
+            && self.pending.is_empty()
+            && !(self.full || self.ended || self.leaving)
+    }
+
     fn context<'a>(
         role: Role,
         ended: bool,

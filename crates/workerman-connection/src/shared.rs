@@ -49,6 +49,9 @@ pub(crate) const HELD: u32 = 1 << 11;
 /// The sending half is made for each send, of the bits from [`BITS`] on. Raised and lowered under the lock.
 pub(crate) const FREE: u32 = 1 << 12;
 
+/// It has a part of the loop's log (see `fanout`). Raised and lowered on the loop's thread.
+pub(crate) const LOGGED: u32 = 1 << 13;
+
 /// Where the bits of a free sending half begin, up to the highest.
 pub(crate) const BITS: u32 = 24;
 
@@ -199,7 +202,7 @@ impl<P: Protocol> Shared<P> {
 
     /// Bytes queued on both sides: what the loop takes over moves from one to the other under the lock.
     fn queued_with(&self, core: &Core<P>) -> usize {
-        self.pending.load(Ordering::Relaxed) + core.waiting()
+        self.pending.load(Ordering::Relaxed) + core.waiting() + self.logged()
     }
 
     /// Why nothing is taken any more.

@@ -106,6 +106,9 @@ impl<B: Backend> Io for Port<'_, B> {
     fn send(&mut self, out: &mut Outbox) -> std::io::Result<usize> {
         self.io.send(self.id, out)
     }
+    fn send_slice(&mut self, mut bytes: &[u8]) -> std::io::Result<usize> {
+        self.io.send(self.id, &mut bytes)
+    }
     fn set_read(&mut self, on: bool) {
         self.io.set_read(self.id, on);
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use workerman_event::{Removed, TimerId, Timers};
 
 use crate::Error;
+use crate::fanout::Fanout;
 use crate::panics::{dispose, dispose_all};
 use crate::remote::Remote;
 
@@ -21,11 +22,13 @@ pub(crate) enum Call {
 pub(crate) struct Local {
     pub(crate) remote: Arc<Remote>,
     pub(crate) timers: RefCell<Timers<Call>>,
+    /// What its connections broadcast.
+    pub(crate) fanout: RefCell<Fanout>,
 }
 
 impl Local {
     pub(crate) fn new(remote: Arc<Remote>) -> Self {
-        Self { remote, timers: RefCell::new(Timers::default()) }
+        Self { remote, timers: RefCell::new(Timers::default()), fanout: RefCell::default() }
     }
 }
 
@@ -39,6 +42,12 @@ thread_local! {
 pub(crate) fn current() -> Option<Rc<Local>> {
     let running = CURRENT.with_borrow(Clone::clone);
     running.or_else(|| THREAD.with_borrow(Clone::clone))
+}
+
+/// Calls `f` with the loop whose turn runs now, if one does.
+#[inline]
+pub(crate) fn with_running<R>(f: impl FnOnce(&Local) -> R) -> Option<R> {
+    CURRENT.with(|current| current.try_borrow().ok()?.as_deref().map(f))
 }
 
 /// While it lives, this loop's turn runs on the thread.

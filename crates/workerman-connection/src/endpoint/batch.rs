@@ -14,7 +14,7 @@ use crate::layer::Received;
 use crate::outcome::{self, Settled, Suspended};
 use crate::panics::{dispose, guard};
 use crate::session::{Phase, Session, Step};
-use crate::shared::{CROSSED, FINISHED, QUEUED, SHUT, WISHED, WOKEN, bump};
+use crate::shared::{CROSSED, FINISHED, LOGGED, QUEUED, SHUT, WISHED, WOKEN, bump};
 use crate::{CloseReason, Connection, Error};
 
 /// Something decoded that waits for a suspended handler.
@@ -172,6 +172,14 @@ impl<P: Protocol> Endpoint<P> {
 
     /// Moves what senders outside have queued behind what waits already.
     pub(crate) fn take_outside(&mut self, env: &mut Env<'_>) {
+        if self.conn.0.flags() & LOGGED != 0 {
+            let out = match &mut self.below {
+                Some(below) => &mut below.plain_out,
+                None => self.session.pending(),
+            };
+            self.conn.0.take_logged(|bytes| out.put_slice(bytes));
+            self.conn.0.pending.store(self.queued(), Ordering::Relaxed);
+        }
         let shared = &self.conn.0;
         // A connection that takes nothing any more is always looked at: a sender that won against `SHUT` may be under
         // the lock still, and after this look there can be none.
