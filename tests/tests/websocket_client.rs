@@ -24,7 +24,7 @@ fn a_client_says_and_hears_everything_in_order() {
             Worker::websocket("127.0.0.1:0")
                 .protocols(["chat"])
                 .on_handshake(|_, request| {
-                    assert_eq!(request.cookie("id").as_deref(), Some("7"));
+                    assert_eq!(request.cookie("id"), Some("7"));
                     assert_eq!(request.header("origin"), Some("http://localhost"));
                 })
                 .origins(["http://localhost"])
@@ -56,7 +56,7 @@ fn a_client_says_and_hears_everything_in_order() {
             .on_message({
                 let note = note.clone();
                 move |_, message| {
-                    note(format!("message {} {message}", if message.is_text() { "text" } else { "bytes" }))
+                    note(format!("message {} {message}", if message.is_text() { "text" } else { "bytes" }));
                 }
             })
             .on_pong({
@@ -69,7 +69,7 @@ fn a_client_says_and_hears_everything_in_order() {
                     reason.code(),
                     reason.is_clean(),
                     reason.by_peer()
-                ))
+                ));
             })
             .connect()
             .unwrap();
@@ -83,7 +83,7 @@ fn a_client_says_and_hears_everything_in_order() {
             seen[1..],
             ["message text at once", "message text from connect", "message bytes \u{1}\u{2}\u{3}"]
         );
-        let _ = conn.send(websocket::Outgoing::Ping(Bytes::from_static(b"?"))).unwrap();
+        let _ = conn.send(Outgoing::Ping(Bytes::from_static(b"?"))).unwrap();
         assert_eq!(next(&tells), "pong b\"?\"");
         conn.close_with_code(CloseCode::NORMAL.get(), "done");
         assert_eq!(next(&tells), "close Some(1000) clean true by peer false");

@@ -130,7 +130,7 @@ fn callbacks_come_in_order_and_what_they_send_leaves_in_order() {
 fn a_handshake_may_be_decided_about() {
     on_each(|kind| {
         for later in [false, true] {
-            let decide = |request: &workerman::http::Request| match request.query_value("token").as_deref() {
+            let decide = |request: &Request| match request.query_value("token").as_deref() {
                 Some("secret") => Ok(Accept::new().protocol("chat")),
                 Some("broken") => Ok(Accept::new().header("x", "a\r\nInjected: yes")),
                 Some("unoffered") => Ok(Accept::new().protocol("other")),

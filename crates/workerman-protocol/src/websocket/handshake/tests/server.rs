@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::Outbox;
 use crate::http::switch;
-use crate::websocket::handshake::{Accept, Accepted, Accepting, Policy, Refusal, Step};
+use crate::websocket::handshake::{Accept, Accepted, Accepting, Extension, Policy, Refusal, Step};
 
 pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -232,7 +232,7 @@ fn the_application_has_the_last_word_about_the_sub_protocol() {
 fn extensions_are_offered_and_agreed_on() {
     let offers = ["Sec-WebSocket-Extensions: x-unknown; a=b", "Sec-WebSocket-Extensions: permessage-deflate"];
     let Accepted { upgrade, .. } = accepted(&Policy::new(), &head(&[], &offers));
-    let names: Vec<_> = upgrade.offered_extensions().iter().map(|offer| offer.name()).collect();
+    let names: Vec<_> = upgrade.offered_extensions().iter().map(Extension::name).collect();
     assert_eq!(names, ["x-unknown", "permessage-deflate"]);
     let with = answer(&Policy::new(), &head(&[], &offers), Accept::new(), Some("permessage-deflate"));
     assert!(with.contains("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"), "{with}");

@@ -48,7 +48,7 @@ impl Asked {
 #[test]
 fn the_connection_waits_for_the_decision_and_is_woken_by_it() {
     let (mut asked, mut token) = Asked::new();
-    assert_eq!(token.request().cookie("id").as_deref(), Some("7"));
+    assert_eq!(token.request().cookie("id"), Some("7"));
     assert_eq!(token.request().remote(), "10.0.0.1:7".parse().ok());
     assert!(!token.is_gone());
     assert!(matches!(asked.step(), Step::Blocked));
