@@ -53,6 +53,18 @@ pub fn require_python(package: &str) -> Option<PathBuf> {
     found_or_skipped(found.then_some(python), &format!("{package} for Python"), Location::caller())
 }
 
+/// The folder of the Node packages that `scripts/install-clients` installs, if `package` is in it; else the same as
+/// [`require`] of a program.
+///
+/// # Panics
+/// If it is not there and `WORKERMAN_REQUIRE_CLIENTS` is set.
+#[track_caller]
+pub fn require_node(package: &str) -> Option<PathBuf> {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".clients/node");
+    let found = modules.join("node_modules").join(package).is_dir();
+    found_or_skipped(found.then_some(modules), &format!("{package} for Node"), Location::caller())
+}
+
 fn found_or_skipped(found: Option<PathBuf>, name: &str, caller: &Location<'_>) -> Option<PathBuf> {
     if found.is_none() {
         let test = test_name(caller);

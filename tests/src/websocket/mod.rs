@@ -5,5 +5,6 @@ pub mod data;
 pub mod drive;
 pub mod handshake;
 pub mod opening;
+pub mod peer;
 pub mod reference;
 pub mod socket;
