@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Error, Utf8Bytes};
+use super::Error;
 
 /// Why a connection is closed, as a number (RFC 6455 section 7.4).
 ///
@@ -117,15 +117,6 @@ impl fmt::Debug for CloseCode {
 
 /// Most bytes of a reason: what is left of a control frame beside the code.
 pub(super) const MAX_REASON: usize = 123;
-
-/// What a close frame says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CloseFrame {
-    /// The code.
-    pub code: CloseCode,
-    /// The reason, for people; often empty.
-    pub reason: Utf8Bytes,
-}
 
 /// The longest start of `reason` that fits a close frame, cut between characters.
 pub(super) fn fitting(reason: &str) -> &str {

@@ -68,7 +68,7 @@ mod utf8;
 mod validator;
 
 pub use client::WebsocketClient;
-pub use close::{CloseCode, CloseFrame};
+pub use close::CloseCode;
 pub use error::Error;
 pub use handshake::Handshake;
 #[cfg(any(test, feature = "testing"))]
