@@ -274,6 +274,19 @@ fn websockets_of_python_is_a_client() {
     });
 }
 
+#[test]
+fn ws_of_node_is_a_client() {
+    let Some(node) = skip::require("node") else { return };
+    let Some(packages) = skip::require_node("ws") else { return };
+    on_each(|kind| {
+        for takeover in [false, true] {
+            let worker = echo(kind, Deflate::new().takeover(takeover));
+            let address = worker.tcp().to_string();
+            run(script(node.clone(), "ws_deflate.mjs").arg(&packages).args(["client", &address]));
+        }
+    });
+}
+
 /// Talks to each server that a script starts.
 fn talk_to_servers(command: &mut Command, settings: &[Deflate]) {
     let mut servers = Program::start(command);
@@ -302,4 +315,11 @@ fn wanted() -> [Deflate; 3] {
 fn websockets_of_python_is_a_server() {
     let Some(python) = skip::require_python("websockets") else { return };
     talk_to_servers(script(python, "websockets_deflate.py").arg("server"), &wanted());
+}
+
+#[test]
+fn ws_of_node_is_a_server() {
+    let Some(node) = skip::require("node") else { return };
+    let Some(packages) = skip::require_node("ws") else { return };
+    talk_to_servers(script(node, "ws_deflate.mjs").arg(&packages).arg("server"), &wanted());
 }
