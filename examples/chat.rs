@@ -30,7 +30,7 @@ fn main() -> workerman::Result<()> {
             match (conn.get::<Name>(), asks["join"].as_str(), asks["say"].as_str()) {
                 (None, Some(name), _) => join(conn, name.trim()),
                 (Some(name), _, Some(text)) => {
-                    tell_all(conn, json!({"said": {"from": name.0, "text": text}}))
+                    tell_all(conn, &json!({"said": {"from": name.0, "text": text}}))
                 }
                 _ => Ok(()),
             }
@@ -38,7 +38,7 @@ fn main() -> workerman::Result<()> {
         .on_close(|conn, _| -> workerman::Result<()> {
             let Some(name) = conn.get::<Name>() else { return Ok(()) };
             NAMES.lock().unwrap().remove(&name.0);
-            tell_people(conn, format!("{} has left", name.0))
+            tell_people(conn, &format!("{} has left", name.0))
         })
         .upgrades();
     Worker::http(address)
@@ -57,22 +57,21 @@ fn join(conn: &Connection<Websocket>, name: &str) -> workerman::Result<()> {
     let valid = (1..=20).contains(&name.chars().count()) && !name.chars().any(char::is_control);
     if !valid || !NAMES.lock().unwrap().insert(name.to_owned()) {
         let why = if valid { "Somebody here has this name." } else { "A name has 1 to 20 characters." };
-        conn.send(json!({ "refused": why }).to_string())?;
-        return Ok(());
+        return conn.send(json!({ "refused": why }).to_string()).map(|_| ()).map_err(Into::into);
     }
     conn.set(Name(name.to_owned()));
-    conn.send(json!({ "welcome": name }).to_string())?;
-    tell_people(conn, format!("{name} has joined"))
+    let _ = conn.send(json!({ "welcome": name }).to_string())?;
+    tell_people(conn, &format!("{name} has joined"))
 }
 
 /// Tells all that somebody has come or gone, and who is there now.
-fn tell_people(conn: &Connection<Websocket>, note: String) -> workerman::Result<()> {
+fn tell_people(conn: &Connection<Websocket>, note: &str) -> workerman::Result<()> {
     let people = NAMES.lock().unwrap().clone();
-    tell_all(conn, json!({"note": note, "people": people}))
+    tell_all(conn, &json!({"note": note, "people": people}))
 }
 
 /// Tells all who have a name.
-fn tell_all(conn: &Connection<Websocket>, what: Value) -> workerman::Result<()> {
+fn tell_all(conn: &Connection<Websocket>, what: &Value) -> workerman::Result<()> {
     conn.service().broadcast_except(what.to_string(), |other| other.get::<Name>().is_none())?;
     Ok(())
 }

@@ -211,14 +211,10 @@ async fn the_marks_hold<M: Marks, W: World>(world: W) {
     let (handle, _, address) = start(&world, service::<M>(noting(&seen, &conns), settings));
     let mut peer = peer(&world, &address).await;
     let conn = conns.next().await;
-    let mut sent = 0;
-    loop {
-        match conn.send("0123456789").unwrap() {
-            Sent::Accepted => sent += 1,
-            Sent::OverHighWater => break,
-        }
+    let mut sent = 1;
+    while conn.send("0123456789").unwrap() == Sent::Accepted {
+        sent += 1;
     }
-    sent += 1;
     assert!(matches!(conn.send("more"), Err(SendError::Full { queued }) if queued == conn.buffered()));
     let ready = spawn(conn.ready());
     until("full", || seen.all() == ["full"]).await;
@@ -238,8 +234,11 @@ async fn the_marks_hold<M: Marks, W: World>(world: W) {
     settle(&handle).await;
 }
 
+/// What the peer says, what it hears, what is told of the end, and what is done to the connection.
+type Ends<M> = (&'static str, &'static str, &'static str, fn(&Conn<M>));
+
 async fn what_is_held_at_the_end_is_dropped<M: Marks, W: World>(world: W) {
-    let ends: [(&str, &str, &str, fn(&Conn<M>)); 7] = [
+    let ends: [Ends<M>; 7] = [
         ("NO\n", "400\n", "closed: protocol error", |_| ()),
         ("FINE\n", "", "closed: closed by this side", |_| ()),
         ("", "", "closed: closed by this side", Connection::close),
