@@ -84,16 +84,19 @@ fn script(random: &mut fastrand::Rng, count: usize) -> Vec<Said> {
         .collect()
 }
 
+/// The code of an end, and whether it was clean.
+type End = (Option<u16>, bool);
+
 /// What a side of ours has heard, and how its connection ended.
 #[derive(Clone, Default)]
-struct Ear(Arc<Mutex<Vec<Said>>>, Arc<Mutex<Vec<(Option<u16>, bool)>>>);
+struct Ear(Arc<Mutex<Vec<Said>>>, Arc<Mutex<Vec<End>>>);
 
 impl Ear {
     fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
 
-    fn closes(&self) -> Vec<(Option<u16>, bool)> {
+    fn closes(&self) -> Vec<End> {
         self.1.lock().unwrap().clone()
     }
 

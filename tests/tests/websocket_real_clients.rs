@@ -65,6 +65,18 @@ fn python_speaks_to_our_server() {
 }
 
 #[test]
+fn python_agrees_on_every_parameter_of_compression() {
+    let Some(python) = skip::require_python("websockets") else { return };
+    let server = |takeover| {
+        let protocol = Websocket::new().compress(Deflate::new().takeover(takeover));
+        let worker = Worker::websocket(ANY).protocol(protocol).on_message(|_, message| message);
+        start(BackendKind::default(), worker)
+    };
+    let (with, without) = (server(true), server(false));
+    run(Command::new(&python).arg(script("websocket_windows.py")).arg(url(&with)).arg(url(&without)));
+}
+
+#[test]
 fn the_package_of_node_speaks_to_our_server() {
     let (Some(node), Some(modules)) = (skip::require("node"), skip::require_node("ws")) else { return };
     on_each(|kind| {
@@ -174,7 +186,7 @@ fn our_client_speaks_to_python() {
             assert_eq!(next(&told), Told::Ping(n.to_string().into()));
         }
         assert_eq!(message(), "pinged");
-        let _ = conn.send(workerman::websocket::Outgoing::ping("x")).unwrap();
+        let _ = conn.send(Outgoing::ping("x")).unwrap();
         assert_eq!(next(&told), Told::Pong("x".into()));
 
         conn.close_with_code(4321, "grüße");

@@ -143,7 +143,7 @@ impl Reader {
     ///
     /// # Errors
     /// The rule that it breaks.
-    pub fn next(&mut self) -> Result<Option<Frame>, String> {
+    pub fn frame(&mut self) -> Result<Option<Frame>, String> {
         let bytes = &self.buffer;
         let (Some(&first), Some(&second)) = (bytes.first(), bytes.get(1)) else { return Ok(None) };
         let (fin, rsv, opcode) = (first & 0x80 != 0, first >> 4 & 7, first & 15);
@@ -203,7 +203,7 @@ impl Reader {
     /// # Errors
     /// The rule that one of them breaks.
     pub fn all(&mut self) -> Result<Vec<Frame>, String> {
-        std::iter::from_fn(|| self.next().transpose()).collect()
+        std::iter::from_fn(|| self.frame().transpose()).collect()
     }
 }
 
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(Frame::text("Hello").bytes(Some([0x37, 0xfa, 0x21, 0x3d])), masked);
         let mut reader = Reader::new(true, false);
         reader.push(&masked);
-        assert_eq!(reader.next(), Ok(Some(Frame::text("Hello"))));
+        assert_eq!(reader.frame(), Ok(Some(Frame::text("Hello"))));
         assert_eq!(Frame::text("Hel").unfinished().bytes(None), b"\x01\x03Hel");
         assert_eq!(Frame::binary(vec![0; 256]).bytes(None)[..4], [0x82, 0x7e, 1, 0]);
         assert_eq!(Frame::binary(vec![0; 65_536]).bytes(None)[..10], [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);

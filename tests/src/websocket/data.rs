@@ -194,13 +194,13 @@ impl Draft<'_> {
             return Err(format!("line {}: rows without a place, or places without rows", self.line));
         }
         if self.rows.is_empty() {
-            return self.sides(file, self.line, self.name.to_owned(), None, cases);
+            return self.sides(file, self.line, self.name, None, cases);
         }
         for (line, name, text) in &self.rows {
             if !fits(name) {
                 return Err(format!("line {line}: no name of a row: {name:?}"));
             }
-            self.sides(file, *line, format!("{}/{name}", self.name), Some(text), cases)?;
+            self.sides(file, *line, &format!("{}/{name}", self.name), Some(text), cases)?;
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl Draft<'_> {
         &self,
         file: &str,
         at: usize,
-        name: String,
+        name: &str,
         row: Option<&str>,
         cases: &mut Vec<Case>,
     ) -> Result<(), String> {
@@ -223,7 +223,7 @@ impl Draft<'_> {
         for role in roles {
             let mut case = Case {
                 place: format!("{file}:{at} {name} ({role:?})"),
-                name: name.clone(),
+                name: name.to_owned(),
                 role: *role,
                 sections: Vec::new(),
                 settings: BTreeMap::new(),
