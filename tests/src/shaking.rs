@@ -5,6 +5,8 @@
 //! `BYE n text` (answered and over), `FINE` (over, unanswered); everything else after the handshake is a message, and
 //! before it an error. A line that is `PANIC` panics when it is encoded, one with a tab has no encoding.
 
+pub mod rig;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -222,7 +224,7 @@ impl<M: Marks> Protocol for Shaking<M> {
     fn append_shared(marks: &mut M, shared: &Shared, out: &mut Outbox) -> Result<(), Wrong> {
         let mark = marks.mark();
         out.put_slice(mark.as_bytes());
-        let odd = mark.contains(['1', '3', '5', '7', '9']);
+        let odd = mark.starts_with('[') && mark.contains(['1', '3', '5', '7', '9']);
         let capitals = || Some(Bytes::from(shared.bytes().to_ascii_uppercase()));
         let bytes = if odd { shared.memo(1, capitals) } else { None };
         out.put_bytes(bytes.unwrap_or(shared.bytes()).clone());

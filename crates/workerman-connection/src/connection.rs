@@ -10,10 +10,12 @@ use workerman_event::Address;
 use workerman_protocol::{self as protocol, Handle, Protocol};
 
 use crate::endpoint;
+use crate::exclusive::Exclusive;
 use crate::pipe;
+use crate::push::Message;
 use crate::shared::{CLOSED, End, SHUT, Shared, UPGRADED};
 use crate::waiting;
-use crate::{SendError, Sent, Service};
+use crate::{Overflow, SendError, Sent, Service};
 
 /// A cheap handle of one connection, of a server or a client; it can be cloned, kept, and used from any thread.
 ///
@@ -42,7 +44,7 @@ impl<P: Protocol> Connection<P> {
         // The conversion is the user's code: it runs before anything is borrowed or locked.
         let message = message.into();
         let size = if Shared::<P>::STATELESS { 0 } else { P::size_hint(&message) };
-        self.0.push(size, |sending, out| P::encode(sending, message, out))
+        self.0.push(size, Message::<P>(message))
     }
 
     /// Queues bytes as they are, past the protocol's encoder.
@@ -51,18 +53,53 @@ impl<P: Protocol> Connection<P> {
     /// As [`send`](Self::send).
     pub fn send_raw(&self, bytes: impl Into<Bytes>) -> Result<Sent, SendError<P::Error>> {
         let bytes = bytes.into();
-        self.0.push(bytes.len(), |_, out| {
-            out.put_bytes(bytes);
-            Ok(())
-        })
+        self.0.push(bytes.len(), bytes)
     }
 
-    /// Queues what [`Protocol::encode_shared`] made of a message.
-    pub(crate) fn send_shared(&self, shared: &protocol::Shared) -> Result<Sent, SendError<P::Error>> {
+    /// Queues a message, or does what `overflow` says if the queue is at its high-water mark: for those who must not wait for
+    /// a slow receiver.
+    ///
+    /// What waits behind a full queue is whole messages, up to [`Settings::backlog`](crate::Settings::backlog) bytes, and
+    /// goes out when the queue is at its low-water mark; until then a plain [`send`](Self::send) finds the queue full. It is
+    /// dropped, and counted as not sent, when the connection ends before. While somebody sends
+    /// [exclusively](Self::exclusive), a full queue refuses. As [`send`](Self::send) with a protocol that
+    /// writes the answers.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`SendError::Full`] also where the connection is closed for that, or the message is longer
+    /// than the whole backlog may be.
+    pub fn send_or(
+        &self,
+        message: impl Into<P::Outgoing>,
+        overflow: Overflow,
+    ) -> Result<Sent, SendError<P::Error>> {
+        let message = message.into();
+        let size = P::size_hint(&message);
+        self.0.push_or(size, Message::<P>(message), overflow)
+    }
+
+    /// The same with what [`Protocol::encode_shared`] made of a message.
+    pub(crate) fn send_shared_or(
+        &self,
+        shared: &protocol::Shared,
+        overflow: Overflow,
+    ) -> Result<Sent, SendError<P::Error>> {
         if let Some(sent) = self.0.note(shared) {
             return Ok(sent);
         }
-        self.0.push(shared.len(), |sending, out| P::append_shared(sending, shared, out))
+        self.0.push_or(shared.len(), shared, overflow)
+    }
+
+    /// Sends alone: as long as the result lives, what others send waits behind it, up to the high-water mark.
+    ///
+    /// For a message in several parts that nothing may come between. What the protocol itself has to say still passes.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] if somebody does so already, if the protocol's handshake is not done, if messages wait behind a
+    /// full queue ([`send_or`](Self::send_or)), or if the protocol writes the answers itself; the connection is closed or
+    /// upgraded.
+    pub fn exclusive(&self) -> Result<Exclusive<P>, SendError<P::Error>> {
+        Exclusive::begin(self.clone())
     }
 
     /// Closes: what is queued is sent, then what the protocol says to a normal end (WebSocket: code 1000, and waits for the

@@ -109,6 +109,9 @@ pub enum SendError<E> {
     /// The encoder panicked; the connection is reset.
     #[error("the encoder panicked")]
     Panicked,
+    /// Somebody sends exclusively, or the protocol cannot let anybody do so (now).
+    #[error("the connection cannot be had alone now")]
+    Busy,
     /// A broadcast of a message whose bytes differ between connections.
     #[error("the message cannot be encoded once for all connections")]
     NotShareable,
@@ -122,6 +125,21 @@ pub enum Sent {
     Accepted,
     /// Taken, but the queue is now over its high-water mark: the next message is refused until it drains.
     OverHighWater,
+}
+
+/// What becomes of a message for a connection whose queue is at its high-water mark.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It is refused ([`SendError::Full`]).
+    #[default]
+    Refuse,
+    /// It waits behind the queue; what has waited longest there is dropped where the backlog has no room.
+    DropOldest,
+    /// It waits behind the queue, in the place of the one that waits with the same key, if there is one.
+    Latest(u64),
+    /// It is refused, and the connection is closed with this code (WebSocket: 1008 or 1013).
+    Close(u16),
 }
 
 /// Which deadline passed.

@@ -19,8 +19,8 @@ use workerman_protocol::{self as protocol, Outbox, Protocol};
 use crate::Sent;
 use crate::cork::is_corked;
 use crate::shared::{
-    CLOSED, CROSSED, DIALING, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, UPGRADED, WISHED, bits_of,
-    bump,
+    BACKLOG, CLOSED, CROSSED, DIALING, EXCLUSIVE, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared,
+    UPGRADED, WISHED, bits_of, bump,
 };
 use crate::timer::with_running;
 
@@ -29,7 +29,8 @@ const MOST: usize = u16::MAX as usize;
 /// Larger messages are shared by reference, each in the queue of its receiver.
 const LARGE: usize = protocol::SHARE_FROM;
 /// With one of these a connection takes the usual way.
-const OTHERWISE: u32 = SHUT | CLOSED | UPGRADED | FINISHED | HELD | WISHED | CROSSED | QUEUED;
+const OTHERWISE: u32 =
+    SHUT | CLOSED | UPGRADED | FINISHED | HELD | WISHED | CROSSED | QUEUED | EXCLUSIVE | BACKLOG;
 
 /// What is on its way to many.
 #[derive(Default)]

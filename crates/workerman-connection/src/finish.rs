@@ -12,7 +12,9 @@ use crate::endpoint::{Ending, Endpoint};
 use crate::outcome::Settled;
 use crate::panics::{dispose, dispose_all, guard, guarded};
 use crate::session::Phase;
-use crate::shared::{CLOSED, CROSSED, FINISHED, FREE, LOGGED, QUEUED, SHUT, Shared, WISHED, bump};
+use crate::shared::{
+    BACKLOG, CLOSED, CROSSED, EXCLUSIVE, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, WISHED, bump,
+};
 use crate::{CloseReason, Error};
 
 impl<P: Protocol> Endpoint<P> {
@@ -145,9 +147,12 @@ impl<P: Protocol> Endpoint<P> {
         }
         self.accounted = queued;
         shared.set_pending(queued);
+        if shared.flags() & BACKLOG != 0 {
+            shared.refill(queued);
+        }
         if self.session.is_full() {
             // What is held has not drained.
-            let apart = if self.is_held() { shared.lock().waiting() } else { 0 };
+            let apart = if self.waits_apart() { shared.lock().waiting() } else { 0 };
             if self.session.drains(queued + apart, &shared.service.settings) {
                 shared.clear(CROSSED);
                 self.set_drained();
@@ -160,7 +165,7 @@ impl<P: Protocol> Endpoint<P> {
         let queued = self.queued();
         let empty = queued == 0 && self.conn.0.flags() & QUEUED == 0;
         if self.session.phase() == Phase::Open && empty {
-            if self.half_close && !self.session.is_half_closed() && !self.is_held() {
+            if self.half_close && !self.session.is_half_closed() && !self.waits_apart() {
                 if !self.say_close(io, env, next) {
                     return;
                 }
@@ -255,10 +260,15 @@ impl<P: Protocol> Endpoint<P> {
         shared.set_pending(0);
     }
 
+    /// Whether something sent waits apart that will go out.
+    fn waits_apart(&self) -> bool {
+        self.conn.0.flags() & (HELD | EXCLUSIVE | BACKLOG) != 0
+    }
+
     /// Drops what is held on a connection that ends, unless the client will connect again.
     fn give_up_held(&self) {
         let again = || self.dialer().is_some_and(|redial| redial.will_retry(&self.session.reason()));
-        if self.is_held() && !again() {
+        if self.waits_apart() && !(self.is_held() && again()) {
             self.conn.0.drop_held();
         }
     }

@@ -9,14 +9,20 @@ use std::sync::atomic::Ordering;
 
 use workerman_protocol::{Outbox, Protocol};
 
-use crate::shared::{BITS, Core, FREE, HELD, QUEUED, SHUT, Shared, bump};
+use crate::later::Queue;
+use crate::panics::dispose;
+use crate::shared::{BACKLOG, BITS, Core, EXCLUSIVE, FREE, HELD, QUEUED, SHUT, Shared, bump};
 
 /// What waits apart; its bytes are counted in the loop's total.
-#[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct Held<P: Protocol> {
+    /// Until the protocol releases it.
     pub(crate) out: Outbox,
     /// Whole messages in `out`.
     pub(crate) messages: u32,
+    /// Who sends exclusively.
+    pub(crate) owner: u64,
+    /// Behind that, or behind a full queue.
+    pub(crate) later: Queue<P>,
 }
 
 impl<P: Protocol> Shared<P> {
@@ -33,11 +39,15 @@ impl<P: Protocol> Shared<P> {
         }
         let mut core = self.lock();
         self.clear(HELD);
-        let Some(mut held) = core.held.take() else { return };
+        let Some(held) = &mut core.held else { return };
         // Counted again as the loop's own.
         self.remote.queued.fetch_sub(held.out.len(), Ordering::Relaxed);
-        bump(&self.traffic.messages_out, u64::from(held.messages));
+        bump(&self.traffic.messages_out, u64::from(std::mem::take(&mut held.messages)));
         reply.append(&mut held.out);
+        held.out.clear(0);
+        if held.later.len() == 0 {
+            core.held = None;
+        }
     }
 
     /// The sending half is a passing one from now on. What it has left in the queue goes into `reply`, so that it stays
@@ -80,9 +90,10 @@ impl<P: Protocol> Shared<P> {
 
     /// Nobody will release what is held any more, and it may go out: another protocol takes over.
     pub(crate) fn let_go(&self) {
-        if self.flags() & HELD == 0 {
+        if self.flags() & (HELD | EXCLUSIVE | BACKLOG) == 0 {
             return;
         }
+        self.end_exclusive_now();
         let mut core = self.lock();
         self.clear(HELD);
         let Some(mut held) = core.held.take() else { return };
@@ -94,9 +105,14 @@ impl<P: Protocol> Shared<P> {
 
     /// Drops what is held, and counts it as not sent: the connection ends.
     pub(crate) fn drop_held(&self) {
-        let Some(held) = self.lock().held.take() else { return };
-        self.remote.queued.fetch_sub(held.out.len(), Ordering::Relaxed);
-        self.remote.counters.send_failures.add_shared(u64::from(held.messages));
+        let mut core = self.lock();
+        self.clear(EXCLUSIVE | BACKLOG);
+        let Some(held) = core.held.take() else { return };
+        drop(core);
+        self.remote.queued.fetch_sub(held.out.len() + held.later.bytes(), Ordering::Relaxed);
+        let messages = u64::from(held.messages) + held.later.len() as u64;
+        self.remote.counters.send_failures.add_shared(messages);
+        dispose(held);
     }
 
     /// The connection of a client is lost, and there will be another: it begins as the first did. What was not begun to be

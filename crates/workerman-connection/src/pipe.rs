@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use workerman_protocol::{Outbox, Protocol};
 
+use crate::later::Later;
 use crate::outcome::Settled;
+use crate::push;
 use crate::shared::End;
 use crate::{Connection, Error, SendError, Sent};
 
@@ -77,23 +79,33 @@ enum Parcel<Q: Protocol> {
     Delivered,
 }
 
+/// One that is taken out where it is when it is encoded.
+struct Offer<'a, Q: Protocol>(&'a mut Parcel<Q>);
+
+impl<Q: Protocol> push::Parcel<Q> for Offer<'_, Q> {
+    fn encode(self, sending: &mut Q::Sending, out: &mut Outbox) -> Result<(), Q::Error> {
+        match std::mem::replace(self.0, Parcel::Delivered) {
+            Parcel::Message(message) => Q::encode(sending, message, out),
+            Parcel::Encoded(mut bytes) => {
+                out.append(&mut bytes);
+                Ok(())
+            }
+            Parcel::Delivered => Ok(()),
+        }
+    }
+
+    /// It waits where it is.
+    fn later(self) -> Option<Later<Q>> {
+        None
+    }
+}
+
 impl<Q: Protocol> Parcel<Q> {
     /// Sends it; what does not fit stays here.
     fn offer(&mut self, to: &Connection<Q>) -> Result<Sent, SendError<Q::Error>> {
         let mut rest = Outbox::new();
-        let sent = to.0.push_or_keep(
-            // A pipe waits for room, whatever the size.
-            0,
-            |sending, out| match std::mem::replace(self, Self::Delivered) {
-                Self::Message(message) => Q::encode(sending, message, out),
-                Self::Encoded(mut bytes) => {
-                    out.append(&mut bytes);
-                    Ok(())
-                }
-                Self::Delivered => Ok(()),
-            },
-            &mut rest,
-        );
+        // A pipe waits for room, whatever the size.
+        let sent = to.0.push_or_keep(0, Offer(self), &mut rest);
         if !rest.is_empty() {
             *self = Self::Encoded(rest);
         }

@@ -9,11 +9,66 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
-use workerman_protocol::{Outbox, Protocol};
+use bytes::Bytes;
+use workerman_protocol::{self as protocol, Outbox, Protocol};
 
 use crate::cork::{CORK, Cork, is_corked};
-use crate::shared::{CROSSED, Core, End, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, bits_of};
+use crate::later::Later;
+use crate::shared::{
+    BACKLOG, CROSSED, Core, EXCLUSIVE, End, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, bits_of,
+};
 use crate::{SendError, Sent};
+
+/// Who sends without being exclusive.
+pub(crate) const ANYBODY: u64 = 0;
+
+/// What a send queues.
+pub(crate) trait Parcel<P: Protocol> {
+    /// Appends it.
+    fn encode(self, sending: &mut P::Sending, out: &mut Outbox) -> Result<(), P::Error>;
+
+    /// To be encoded later, if it can wait.
+    fn later(self) -> Option<Later<P>>;
+}
+
+/// A message.
+pub(crate) struct Message<P: Protocol>(pub(crate) P::Outgoing);
+
+impl<P: Protocol> Parcel<P> for Message<P> {
+    #[inline]
+    fn encode(self, sending: &mut P::Sending, out: &mut Outbox) -> Result<(), P::Error> {
+        P::encode(sending, self.0, out)
+    }
+
+    fn later(self) -> Option<Later<P>> {
+        Some(Later::Message(self.0))
+    }
+}
+
+/// A message that was encoded for many.
+impl<P: Protocol> Parcel<P> for &protocol::Shared {
+    #[inline]
+    fn encode(self, sending: &mut P::Sending, out: &mut Outbox) -> Result<(), P::Error> {
+        P::append_shared(sending, self, out)
+    }
+
+    fn later(self) -> Option<Later<P>> {
+        Some(Later::Shared(self.clone()))
+    }
+}
+
+/// Bytes as they are.
+impl<P: Protocol> Parcel<P> for Bytes {
+    #[inline]
+    fn encode(self, _: &mut P::Sending, out: &mut Outbox) -> Result<(), P::Error> {
+        out.put_bytes(self);
+        Ok(())
+    }
+
+    fn later(self) -> Option<Later<P>> {
+        Some(Later::Bytes(self))
+    }
+}
 
 impl<P: Protocol> Shared<P> {
     /// Like [`push`](Self::push) from outside of a batch, but what was encoded and does not fit is not thrown away: it
@@ -21,58 +76,66 @@ impl<P: Protocol> Shared<P> {
     pub(crate) fn push_or_keep(
         &self,
         size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        parcel: impl Parcel<P>,
         rest: &mut Outbox,
     ) -> Result<Sent, SendError<P::Error>> {
-        self.push_locked(size, encode, Some(rest))
+        self.push_locked(size, parcel, Some(rest), ANYBODY)
     }
 
-    /// Queues what `encode` appends. The core of every `send`.
+    /// Queues what a parcel appends. The core of every `send`.
     ///
     /// `size` is a number of bytes that the message takes at least, for encoders with a state: what they have encoded
     /// cannot be taken back, so what does not fit has to be refused before.
     #[inline]
-    pub(crate) fn push(
-        &self,
-        size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
-    ) -> Result<Sent, SendError<P::Error>> {
+    pub(crate) fn push(&self, size: usize, parcel: impl Parcel<P>) -> Result<Sent, SendError<P::Error>> {
         let flags = self.flags.load(Ordering::Acquire);
-        if flags & (SHUT | HELD) != 0 {
-            return self.push_held(flags, size, encode);
+        if flags & (SHUT | HELD | EXCLUSIVE | BACKLOG) != 0 {
+            return self.push_held(flags, size, parcel);
         }
+        self.push_here(flags, size, parcel, ANYBODY)
+    }
+
+    /// Into the cork if there is one and no lock is needed, otherwise into the core.
+    #[inline]
+    pub(crate) fn push_here(
+        &self,
+        flags: u32,
+        size: usize,
+        parcel: impl Parcel<P>,
+        by: u64,
+    ) -> Result<Sent, SendError<P::Error>> {
         if !Self::STATELESS && flags & FREE == 0 {
-            return self.push_locked(size, encode, None);
+            return self.push_locked(size, parcel, None, by);
         }
-        let mut encode = Some(encode);
+        let mut parcel = Some(parcel);
         let corked = CORK.with(|cork| {
             let Ok(mut cork) = cork.try_borrow_mut() else { return None };
             if cork.id != self.id {
                 return None;
             }
-            let encode = encode.take()?;
-            Some(self.push_corked(&mut cork, bits_of(flags), encode))
+            let parcel = parcel.take()?;
+            Some(self.push_corked(&mut cork, bits_of(flags), parcel))
         });
-        match (corked, encode) {
+        match (corked, parcel) {
             (Some(result), _) => result,
-            (None, Some(encode)) => self.push_locked(size, encode, None),
+            (None, Some(parcel)) => self.push_locked(size, parcel, None, by),
             (None, None) => Err(SendError::Closed),
         }
     }
 
-    /// Nothing is taken any more, or nothing goes out yet.
+    /// Nothing is taken any more, or nothing goes out yet, or not at once.
     #[cold]
     fn push_held(
         &self,
         flags: u32,
         size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        parcel: impl Parcel<P>,
     ) -> Result<Sent, SendError<P::Error>> {
         if flags & SHUT != 0 {
             self.remote.counters.send_failures.add_shared(1);
             return Err(self.shut());
         }
-        self.push_locked(size, encode, None)
+        self.push_locked(size, parcel, None, ANYBODY)
     }
 
     #[inline]
@@ -80,7 +143,7 @@ impl<P: Protocol> Shared<P> {
         &self,
         cork: &mut Cork,
         bits: u8,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        parcel: impl Parcel<P>,
     ) -> Result<Sent, SendError<P::Error>> {
         let settings = &self.service.settings;
         let before = cork.begin_message();
@@ -90,7 +153,7 @@ impl<P: Protocol> Shared<P> {
             cork.refused += 1;
             return Err(SendError::Full { queued });
         }
-        let encoded = encode(&mut P::free(bits), &mut cork.out);
+        let encoded = parcel.encode(&mut P::free(bits), &mut cork.out);
         cork.end_message();
         let refusal = match encoded {
             Err(error) => Some(SendError::Encode(error)),
@@ -110,7 +173,12 @@ impl<P: Protocol> Shared<P> {
 
     /// The two hard limits, after a message was appended.
     #[inline]
-    fn over_limits(&self, after: usize, queued: usize, uncounted: usize) -> Option<SendError<P::Error>> {
+    pub(crate) fn over_limits(
+        &self,
+        after: usize,
+        queued: usize,
+        uncounted: usize,
+    ) -> Option<SendError<P::Error>> {
         if after > self.service.settings.hard_limit {
             return Some(SendError::Full { queued });
         }
@@ -122,7 +190,7 @@ impl<P: Protocol> Shared<P> {
     }
 
     #[inline]
-    fn accepted(&self, queued: usize) -> Sent {
+    pub(crate) fn accepted(&self, queued: usize) -> Sent {
         if queued < self.service.settings.high_water {
             return Sent::Accepted;
         }
@@ -130,14 +198,22 @@ impl<P: Protocol> Shared<P> {
         Sent::OverHighWater
     }
 
-    fn push_locked(
+    /// `by`: whose exclusive sending it belongs to.
+    pub(crate) fn push_locked(
         &self,
         size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        parcel: impl Parcel<P>,
         rest: Option<&mut Outbox>,
+        by: u64,
     ) -> Result<Sent, SendError<P::Error>> {
-        let result = self.push_into_core(size, encode, rest);
-        match &result {
+        let result = self.push_into_core(size, parcel, rest, by);
+        self.note_sent(&result);
+        result
+    }
+
+    /// Counts what was taken or refused under the lock, and makes the loop look at it.
+    pub(crate) fn note_sent(&self, result: &Result<Sent, SendError<P::Error>>) {
+        match result {
             Ok(_) => {
                 self.remote.counters.messages_out_outside.add_shared(1);
                 if !is_corked(self.id) {
@@ -150,14 +226,14 @@ impl<P: Protocol> Shared<P> {
             }
             Err(_) => self.remote.counters.send_failures.add_shared(1),
         }
-        result
     }
 
     fn push_into_core(
         &self,
         size: usize,
-        encode: impl FnOnce(&mut P::Sending, &mut Outbox) -> Result<(), P::Error>,
+        parcel: impl Parcel<P>,
         rest: Option<&mut Outbox>,
+        by: u64,
     ) -> Result<Sent, SendError<P::Error>> {
         let mut core = self.lock();
         // Again, under the lock: the loop sets the flag and empties the core under it when the connection ends, so
@@ -167,8 +243,16 @@ impl<P: Protocol> Shared<P> {
             drop(core);
             return Err(self.shut());
         }
+        if by != ANYBODY && core.owner() != by {
+            // The connection that it was for is lost.
+            return Err(SendError::Closed);
+        }
         if flags & LOGGED != 0 {
             self.unlog(&mut core);
+        }
+        if flags & (EXCLUSIVE | BACKLOG) != 0 && by == ANYBODY {
+            let keeps = rest.is_some();
+            return self.push_later(&mut core, flags, size, parcel, keeps);
         }
         let Core { sending, out, counted, held, .. } = &mut *core;
         let base = self.pending.load(Ordering::Relaxed);
@@ -192,7 +276,11 @@ impl<P: Protocol> Shared<P> {
             }
         }
         let encoded = catch_unwind(AssertUnwindSafe(|| {
-            if passing { encode(&mut P::free(bits_of(flags)), out) } else { encode(sending, out) }
+            if passing {
+                parcel.encode(&mut P::free(bits_of(flags)), out)
+            } else {
+                parcel.encode(sending, out)
+            }
         }));
         let refusal = match encoded {
             Err(panic) => {

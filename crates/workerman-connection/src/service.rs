@@ -8,7 +8,7 @@ use workerman_protocol::{Outbox, Protocol, Shared};
 
 use crate::remote::Remote;
 use crate::shared::RESERVED;
-use crate::{Connection, Handlers, Layer, SendError, Settings};
+use crate::{Connection, Handlers, Layer, Overflow, SendError, Settings};
 
 type MakeProtocol<P> = Box<dyn Fn() -> P + Send + Sync>;
 type MakeLayer = Box<dyn Fn() -> Box<dyn Layer> + Send + Sync>;
@@ -255,6 +255,19 @@ impl<P: Protocol> Service<P> {
         message: impl Into<P::Outgoing>,
         skip: impl Fn(&Connection<P>) -> bool,
     ) -> Result<Broadcast, SendError<P::Error>> {
+        self.broadcast_with(message, Overflow::Refuse, skip)
+    }
+
+    /// The same; for receivers whose queue is full, what `overflow` says ([`Connection::send_or`]).
+    ///
+    /// # Errors
+    /// As [`broadcast_except`](Self::broadcast_except).
+    pub fn broadcast_with(
+        &self,
+        message: impl Into<P::Outgoing>,
+        overflow: Overflow,
+        skip: impl Fn(&Connection<P>) -> bool,
+    ) -> Result<Broadcast, SendError<P::Error>> {
         let shared = share::<P>(message.into())?;
         let mut result = Broadcast::default();
         let mut cursor = Cursor::default();
@@ -267,7 +280,7 @@ impl<P: Protocol> Service<P> {
                 if skip(&conn) {
                     continue;
                 }
-                match conn.send_shared(&shared) {
+                match conn.send_shared_or(&shared, overflow) {
                     Ok(_) => result.sent += 1,
                     Err(_) => result.refused += 1,
                 }

@@ -21,6 +21,9 @@ pub struct Settings {
     pub low_water: Option<usize>,
     /// Most queued bytes of a connection; default 16 MiB. A message that would go beyond is not taken.
     pub hard_limit: usize,
+    /// Most bytes of whole messages that wait behind a queue that is at its high-water mark, for those who send with an
+    /// [`Overflow`](crate::Overflow); default 256 KiB.
+    pub backlog: usize,
     /// Most connections of the service at a time; default none. At the cap accepting pauses: newcomers wait in the
     /// listener's backlog.
     pub max_connections: Option<usize>,
@@ -54,6 +57,7 @@ impl Default for Settings {
             high_water: 1024 * 1024,
             low_water: None,
             hard_limit: 16 * 1024 * 1024,
+            backlog: 256 * 1024,
             max_connections: None,
             idle_timeout: None,
             handshake_timeout: Some(Duration::from_secs(10)),

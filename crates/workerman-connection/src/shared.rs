@@ -51,6 +51,11 @@ pub(crate) const FREE: u32 = 1 << 12;
 
 /// It has a part of the loop's log (see `fanout`). Raised and lowered on the loop's thread.
 pub(crate) const LOGGED: u32 = 1 << 13;
+/// Somebody sends exclusively; others wait (`Held::later`). Raised and lowered under the lock.
+pub(crate) const EXCLUSIVE: u32 = 1 << 14;
+
+/// Messages wait behind a queue that was full (`Held::later`). Raised and lowered under the lock.
+pub(crate) const BACKLOG: u32 = 1 << 15;
 
 /// Where the bits of a free sending half begin, up to the highest.
 pub(crate) const BITS: u32 = 24;
@@ -99,7 +104,7 @@ pub(crate) struct Core<P: Protocol> {
     /// Bytes of `out` that are counted in the loop's total.
     pub(crate) counted: usize,
     /// What waits apart.
-    pub(crate) held: Option<Box<Held>>,
+    pub(crate) held: Option<Box<Held<P>>>,
     pub(crate) wishes: Option<Box<Wishes<P>>>,
     pub(crate) attached: Option<Box<Attached>>,
     pub(crate) peer: Address,
@@ -148,7 +153,7 @@ pub(crate) fn bump(counter: &AtomicU64, n: u64) {
 impl<P: Protocol> Core<P> {
     /// Bytes that wait here for the loop, or to be released.
     pub(crate) fn waiting(&self) -> usize {
-        self.out.len() + self.held.as_ref().map_or(0, |held| held.out.len())
+        self.out.len() + self.held.as_ref().map_or(0, |held| held.out.len() + held.later.bytes())
     }
 
     /// The attached values, to be dropped outside of the lock.
@@ -198,6 +203,11 @@ impl<P: Protocol> Shared<P> {
     /// Bytes queued in all places, exact when nobody sends at the same time.
     pub(crate) fn queued(&self) -> usize {
         self.queued_with(&self.lock()) + corked(self.id)
+    }
+
+    /// The same without what waits apart.
+    pub(crate) fn queued_alone(&self) -> usize {
+        self.pending.load(Ordering::Relaxed) + self.lock().out.len() + corked(self.id)
     }
 
     /// Bytes queued on both sides: what the loop takes over moves from one to the other under the lock.

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use workerman_protocol::Protocol;
 
 use crate::SendError;
-use crate::shared::{CLOSED, SHUT, Shared, WAITED};
+use crate::shared::{BACKLOG, CLOSED, SHUT, Shared, WAITED};
 
 /// Those who wait, each under a number of its own, so that one that gives up leaves nothing behind.
 #[derive(Default)]
@@ -74,6 +74,20 @@ impl<P: Protocol> Drop for Place<P> {
 pub(crate) fn ready<P: Protocol>(
     shared: &Arc<Shared<P>>,
 ) -> impl Future<Output = Result<(), SendError<P::Error>>> + Send + 'static + use<P> {
+    ready_for(shared, false)
+}
+
+/// The same for one who sends exclusively.
+pub(crate) fn ready_alone<P: Protocol>(
+    shared: &Arc<Shared<P>>,
+) -> impl Future<Output = Result<(), SendError<P::Error>>> + Send + 'static + use<P> {
+    ready_for(shared, true)
+}
+
+fn ready_for<P: Protocol>(
+    shared: &Arc<Shared<P>>,
+    alone: bool,
+) -> impl Future<Output = Result<(), SendError<P::Error>>> + Send + 'static + use<P> {
     let mut place = Place::new(shared);
     let mut waits = false;
     poll_fn(move |cx| {
@@ -83,7 +97,10 @@ pub(crate) fn ready<P: Protocol>(
             if shared.flags() & SHUT != 0 {
                 return Some(Err(shared.shut()));
             }
-            let queued = shared.queued();
+            if !alone && shared.flags() & BACKLOG != 0 {
+                return None;
+            }
+            let queued = if alone { shared.queued_alone() } else { shared.queued() };
             let room = queued < high && (!waits || queued <= low);
             // A mark of zero is never undercut: an empty queue is all the room there will be.
             (room || queued == 0).then_some(Ok(()))

@@ -66,7 +66,7 @@ impl<P: Protocol> Endpoint<P> {
                     None => Settled::Done,
                 });
             }
-            if std::mem::take(&mut self.drained) {
+            if std::mem::take(&mut self.drained) && !self.announced {
                 self.call(env, |handlers, conn| {
                     if let Some(on_buffer_drain) = &handlers.on_buffer_drain {
                         on_buffer_drain(conn);

@@ -6,11 +6,11 @@ use workerman_protocol::Protocol;
 use super::Endpoint;
 use crate::drive::{Env, Gone, Io, Next};
 use crate::shared::{
-    CROSSED, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, UPGRADED, WAITED, WISHED, WOKEN,
+    BACKLOG, CROSSED, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, UPGRADED, WAITED, WISHED, WOKEN,
 };
 
 /// With one of these a batch has more to do than to write.
-const MORE: u32 = SHUT | FINISHED | UPGRADED | HELD | WISHED | WOKEN | CROSSED | WAITED;
+const MORE: u32 = SHUT | FINISHED | UPGRADED | HELD | WISHED | WOKEN | CROSSED | WAITED | BACKLOG;
 
 impl<P: Protocol> Endpoint<P> {
     /// Writes what is queued, if that is all there is to do; `None` leaves everything to a batch.
