@@ -46,8 +46,8 @@ pub use bytes::{Bytes, BytesMut};
 pub use workerman_connection::codec;
 pub use workerman_connection::{
     BoxError, Broadcast, Client, CloseReason, Connection, Cursor, Drained, Error as ConnectionError,
-    Handlers, Layer, LoopHandle, LoopSettings, Outcome, Received, Reconnect, SendError, Sent, Service,
-    Settings, Snapshot, Target, Timeout, Timer, sleep,
+    Exclusive, Handlers, Layer, LoopHandle, LoopSettings, Outcome, Overflow, Received, Reconnect, SendError,
+    Sent, Service, Settings, Snapshot, Target, Timeout, Timer, sleep,
 };
 pub use workerman_event::{
     Address, BACKEND_VARIABLE, BackendKind, KeepAlive, ListenOptions, Listener, Signal, block_on, spawn,
