@@ -51,6 +51,7 @@ pub(crate) const FREE: u32 = 1 << 12;
 
 /// It has a part of the loop's log (see `fanout`). Raised and lowered on the loop's thread.
 pub(crate) const LOGGED: u32 = 1 << 13;
+
 /// Somebody sends exclusively; others wait (`Held::later`). Raised and lowered under the lock.
 pub(crate) const EXCLUSIVE: u32 = 1 << 14;
 
