@@ -11,7 +11,7 @@ use workerman_protocol::{Outbox, Protocol};
 
 use crate::later::Queue;
 use crate::panics::dispose;
-use crate::shared::{BACKLOG, BITS, Core, EXCLUSIVE, FREE, HELD, QUEUED, SHUT, Shared, bump};
+use crate::shared::{BACKLOG, BITS, Core, EXCLUSIVE, FREE, HELD, QUEUED, SHUT, Shared, TAIL, bump};
 
 /// What waits apart; its bytes are counted in the loop's total.
 pub(crate) struct Held<P: Protocol> {
@@ -122,7 +122,7 @@ impl<P: Protocol> Shared<P> {
         let half = std::mem::take(&mut core.sending);
         self.clear(FREE | (u32::from(u8::MAX) << BITS));
         if Self::HOLDS {
-            self.clear(QUEUED);
+            self.clear(QUEUED | TAIL);
             self.set(HELD);
             let Core { out, counted, held, .. } = &mut *core;
             if !out.is_empty() {

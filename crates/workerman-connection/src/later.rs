@@ -16,7 +16,7 @@ use crate::held::Held;
 use crate::panics::dispose;
 use crate::push::{ANYBODY, Parcel};
 use crate::shared::{
-    BACKLOG, CROSSED, Core, EXCLUSIVE, End, FREE, HELD, QUEUED, SHUT, Shared, bits_of, bump,
+    BACKLOG, CROSSED, Core, EXCLUSIVE, End, FREE, HELD, QUEUED, SHUT, Shared, TAIL, bits_of, bump,
 };
 use crate::{Overflow, SendError, Sent};
 
@@ -289,6 +289,9 @@ impl<P: Protocol> Shared<P> {
             self.remote.queued.fetch_add(out.len() - before, Ordering::Relaxed);
             *counted += out.len() - before;
         }
+        if !out.is_empty() {
+            self.set(TAIL);
+        }
         panicked
     }
 
@@ -345,11 +348,16 @@ impl<P: Protocol> Shared<P> {
             self.drop_held();
             return;
         }
+        // First, so that a callback on the loop's thread sees one of both.
+        self.set(TAIL);
         let flags = self.clear(EXCLUSIVE);
         let passing = Self::STATELESS || flags & FREE != 0;
         // In a callback what was sent before is in the cork, unless it is in the queue.
         let into_cork = corked && passing && core.out.is_empty() && self.cork_later(&mut core);
         let panicked = !into_cork && self.queue_later(&mut core, flags, |_| true);
+        if core.out.is_empty() {
+            self.clear(TAIL);
+        }
         let held = core.held.take();
         drop(core);
         // Something is left of it only if an encoder panicked, and that ends the connection.

@@ -15,7 +15,7 @@ use workerman_protocol::{self as protocol, Outbox, Protocol};
 use crate::cork::{CORK, Cork, is_corked};
 use crate::later::Later;
 use crate::shared::{
-    BACKLOG, CROSSED, Core, EXCLUSIVE, End, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, bits_of,
+    BACKLOG, CROSSED, Core, EXCLUSIVE, End, FINISHED, FREE, HELD, LOGGED, QUEUED, SHUT, Shared, TAIL, bits_of,
 };
 use crate::{SendError, Sent};
 
@@ -89,7 +89,7 @@ impl<P: Protocol> Shared<P> {
     #[inline]
     pub(crate) fn push(&self, size: usize, parcel: impl Parcel<P>) -> Result<Sent, SendError<P::Error>> {
         let flags = self.flags.load(Ordering::Acquire);
-        if flags & (SHUT | HELD | EXCLUSIVE | BACKLOG) != 0 {
+        if flags & (SHUT | HELD | EXCLUSIVE | BACKLOG | TAIL) != 0 {
             return self.push_held(flags, size, parcel);
         }
         self.push_here(flags, size, parcel, ANYBODY)

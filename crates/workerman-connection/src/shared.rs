@@ -58,6 +58,10 @@ pub(crate) const EXCLUSIVE: u32 = 1 << 14;
 /// Messages wait behind a queue that was full (`Held::later`). Raised and lowered under the lock.
 pub(crate) const BACKLOG: u32 = 1 << 15;
 
+/// What is sent in callbacks takes its place behind `Core::out` until the loop has taken that: a part that was sent alone, or
+/// what has waited, is there. Raised and lowered under the lock.
+pub(crate) const TAIL: u32 = 1 << 16;
+
 /// Where the bits of a free sending half begin, up to the highest.
 pub(crate) const BITS: u32 = 24;
 

@@ -14,7 +14,7 @@ use crate::layer::Received;
 use crate::outcome::{self, Settled, Suspended};
 use crate::panics::{dispose, guard};
 use crate::session::{Phase, Session, Step};
-use crate::shared::{CROSSED, FINISHED, LOGGED, QUEUED, SHUT, WISHED, WOKEN, bump};
+use crate::shared::{CROSSED, FINISHED, LOGGED, QUEUED, SHUT, TAIL, WISHED, WOKEN, bump};
 use crate::{CloseReason, Connection, Error};
 
 /// Something decoded that waits for a suspended handler.
@@ -187,7 +187,7 @@ impl<P: Protocol> Endpoint<P> {
             return;
         }
         let mut core = shared.lock();
-        if shared.clear(QUEUED) & QUEUED != 0 && P::ANSWERS {
+        if shared.clear(QUEUED | TAIL) & QUEUED != 0 && P::ANSWERS {
             self.sent = matches!(self.session.phase(), Phase::Open);
         }
         bump(&shared.traffic.messages_out, u64::from(shared.outside.swap(0, Ordering::Relaxed)));
