@@ -137,8 +137,9 @@ fn a_file_that_shrinks_breaks_the_connection_off() {
         let mut reader = connect(running.tcp());
         reader.get_mut().write_all(GET).unwrap();
         let (_, length) = head(&mut reader);
+        // The page in which a file ends is filled with zeros, perhaps under whoever reads it: it has been read before.
+        let mut got = body(&mut reader, 64 * 1024);
         File::options().write(true).open(site.path()).unwrap().set_len(1).unwrap();
-        let mut got = Vec::new();
         let ended = reader.read_to_end(&mut got);
         assert!(got.len() < length, "all of a file that is not there any more");
         assert!(got == site.content[..got.len()], "other bytes");

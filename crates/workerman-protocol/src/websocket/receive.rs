@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::core::{Core, DEAF, DEFLATES, HEARD, OVER, OWES, PARTIAL, SLOW, Side};
-use super::frame::{self, BINARY, CONTINUATION, First, Header, MAX_CONTROL, TEXT};
+use super::frame::{self, BINARY, CONTINUATION, First, Header, MAX_CONTROL, MAX_HEADER, TEXT};
 use super::mask::Key;
 use super::utf8::is_utf8;
 use super::validator::Validator;
@@ -145,8 +145,10 @@ impl Core {
                 Ok(Some(Decoded::Need(n))) => {
                     self.note_heard(cx.now());
                     self.pay(cx);
-                    // What is owed is written when there is room.
-                    return Ok(if self.has(OWES) { Decoded::Blocked } else { Decoded::Need(n) });
+                    // What is owed is written when there is room. Not within a frame, though: a connection that is blocked
+                    // does not read on for ever, and a peer that writes a large frame first and reads then waited in vain.
+                    let waits = self.has(OWES) && input.len() < MAX_HEADER;
+                    return Ok(if waits { Decoded::Blocked } else { Decoded::Need(n) });
                 }
                 Ok(Some(decoded)) => return Ok(decoded),
                 Ok(None) => {}

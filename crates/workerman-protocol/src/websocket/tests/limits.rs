@@ -104,6 +104,20 @@ fn a_flood_of_pings_does_not_pile_up() {
 }
 
 #[test]
+fn a_pong_that_waits_does_not_keep_a_large_frame_from_coming() {
+    let mut harness = server();
+    harness.set_queued(1024 * 1024);
+    let large = masked(0x82, "x".repeat(100_000));
+    harness.feed(&[&masked(0x89, "1")[..], &large[..70_000]].concat());
+    assert!(!harness.is_blocked() && harness.needs() == large.len() - 70_000);
+    harness.feed(&large[70_000..]);
+    assert_eq!((harness.messages().len(), harness.is_blocked()), (1, true));
+    harness.set_queued(0);
+    harness.decode();
+    assert_eq!(frames(&harness.output()), [(0x8a, b"1".to_vec())]);
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<Websocket>() <= 40, "{} bytes", size_of::<Websocket>());
     let mut harness = server();
