@@ -202,9 +202,8 @@ mod readme {
     fn it_names_the_port_of_the_chat() {
         let source = include_str!("../../examples/chat.rs");
         assert!(source.contains("\"0.0.0.0:2346\""));
-        assert!(
-            README.contains("cargo run --release --example chat") && README.contains("nc localhost 2346")
-        );
+        assert!(README.contains("cargo run --release --example chat"));
+        assert!(README.contains("http://localhost:2346/") && README.contains("--example text_chat"));
     }
 
     #[test]
