@@ -163,9 +163,9 @@ struct Echoed<'a> {
 }
 
 impl Peer for Echoed<'_> {
-    fn ready(&mut self, _: &Watch, _: bool, buffer: &mut [u8]) -> io::Result<u64> {
+    fn ready(&mut self, _: &Watch, ended: bool, buffer: &mut [u8]) -> io::Result<u64> {
         self.send()?;
-        if !self.receive(buffer)? {
+        if !self.receive(ended, buffer)? {
             return Ok(0);
         }
         self.messages.renew();
@@ -189,15 +189,17 @@ impl Echoed<'_> {
     }
 
     /// True when all answers are here.
-    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    fn receive(&mut self, ended: bool, buffer: &mut [u8]) -> io::Result<bool> {
         let expected = self.plan.expected(&self.messages, self.fixed);
-        receive(&self.stream, buffer, expected, &mut self.received)
+        receive(&self.stream, ended, buffer, expected, &mut self.received)
     }
 }
 
-/// Receives what there is and compares it; true when all of `expected` is here.
+/// Receives what there is and compares it; true when all of `expected` is here. `ended`: the end is there, too, and will not be
+/// told again.
 pub(super) fn receive(
     stream: &TcpStream,
+    ended: bool,
     buffer: &mut [u8],
     expected: &[u8],
     received: &mut usize,
@@ -220,7 +222,7 @@ pub(super) fn receive(
         if *received == expected.len() {
             return Ok(true);
         }
-        if length < buffer.len() {
+        if length < buffer.len() && !ended {
             return Ok(false);
         }
     }

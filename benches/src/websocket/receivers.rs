@@ -93,7 +93,7 @@ impl Peer for Connection<'_> {
                 let mut round = round.borrow_mut();
                 if round.number == 0 {
                     round.begin()?;
-                } else if !matches!(receive(&round.sender, buffer, &[], &mut 0), Ok(false)) {
+                } else if !matches!(receive(&round.sender, ended, buffer, &[], &mut 0), Ok(false)) {
                     return Err(wrong("the sender gets an answer, or its end"));
                 }
                 return Ok(0);
@@ -105,7 +105,7 @@ impl Peer for Connection<'_> {
         }
         let expected = round.plan.expected(&round.messages, round.fixed);
         // When it has all, anything more is too much.
-        if !receive(&receiver.stream, buffer, expected, &mut receiver.received)? {
+        if !receive(&receiver.stream, ended, buffer, expected, &mut receiver.received)? {
             return Ok(0);
         }
         round.waiting -= 1;
