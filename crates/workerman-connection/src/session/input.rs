@@ -7,8 +7,12 @@ use workerman_protocol::{Deadline, Decoded, Eof, Outbox, Protocol, SendingHalf};
 
 use super::{Session, Stage, Turn};
 
-/// From this many missing bytes on, the rest of a message is read into a buffer of its own: 64 KiB.
-const IN_PLACE_FROM: usize = 64 * 1024;
+/// From this many missing bytes on, the rest of a message is read into a buffer of its own, which ends where the message
+/// does: 16 KiB. Fewer are read into the loop's buffer, with what follows them, and copied.
+const IN_PLACE_FROM: usize = 16 * 1024;
+
+/// A message of which so much has arrived goes on in a buffer of its own, and that grows by at least so much: 64 KiB.
+const STEP: usize = 64 * 1024;
 
 /// What [`Session::next`] found in the input.
 pub enum Step<P: Protocol> {
@@ -106,7 +110,7 @@ impl<P: Protocol> Session<P> {
             return None;
         };
         // A large message that has begun goes on in its own buffer to its last byte.
-        if need <= IN_PLACE_FROM && self.input.len() < IN_PLACE_FROM {
+        if need <= IN_PLACE_FROM && self.input.len() < STEP {
             self.keep_rest(data);
             return None;
         }
@@ -114,10 +118,10 @@ impl<P: Protocol> Session<P> {
         // What is needed is known for an announced message; for one that ends somewhere it is only the least.
         let received = self.input.len();
         let announced = need > IN_PLACE_FROM;
-        let step = received.max(IN_PLACE_FROM);
+        let step = received.max(STEP);
         let room = if !announced {
             step.min(self.protocol.max_message().saturating_sub(received)).max(need)
-        } else if need <= step + IN_PLACE_FROM {
+        } else if need <= step + STEP {
             // Not another step for the last few bytes.
             need
         } else {
@@ -237,7 +241,7 @@ impl<P: Protocol> Session<P> {
     /// Continues with what another protocol left.
     pub fn adopt(&mut self, parts: Parts) {
         // What is left of the loop's chunk is copied, so that it does not pin all of it.
-        let small = parts.unread.len() <= IN_PLACE_FROM;
+        let small = parts.unread.len() <= STEP;
         self.input = if small { BytesMut::from(&parts.unread[..]) } else { parts.unread };
         self.pending = parts.pending;
         self.ended = parts.ended;
